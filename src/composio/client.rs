@@ -1,0 +1,213 @@
+//! The one `call`: send gate, deadline, headers, classification, metrics, server time, the pause after a 429. One client
+//! per ComposioOrganization; the credential comes as a value with each call.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, redirect};
+use serde_json::Value;
+use tracing::debug;
+use url::Url;
+
+use super::clock::{BootInstant, ServerClock};
+use super::error::{classify, transport, unknown};
+use super::metrics::{CallMetrics, Operation};
+use crate::domain::answer::CallError;
+use crate::domain::key::ApiKey;
+
+/// Longest body that is read, in bytes: fifty projects are about 40 KiB.
+const LONGEST_BODY: usize = 4 << 20;
+/// Pause after a 429 without `Retry-After`; the window of the API is a minute (API 9).
+const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
+
+/// Bounds of the safety protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest time from sending a request to its answer.
+    pub request_deadline: Duration,
+    /// A mutation is sent only while the claim write that announced it was begun less than this ago.
+    pub gate: Duration,
+    /// What is added for clocks and for commits after the answer.
+    pub settle_margin: Duration,
+}
+
+impl Limits {
+    /// The gate of the design, 5 seconds.
+    pub const GATE: Duration = Duration::from_secs(5);
+
+    /// Longest time from an announcement to its last possible effect.
+    pub fn settle(&self) -> Duration {
+        self.request_deadline + self.gate + self.settle_margin
+    }
+}
+
+/// A claim has announced the mutation; the write was begun at this time.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced(pub BootInstant);
+
+/// One credential, in the header that matches its kind (API 3).
+pub(super) enum Credential<'a> {
+    /// `x-org-api-key`
+    Organization(&'a ApiKey),
+    /// `x-api-key`
+    Project(&'a ApiKey),
+}
+
+/// A request as an endpoint describes it.
+pub(super) struct Request {
+    pub(super) operation: Operation,
+    pub(super) method: Method,
+    /// After `/api/v3`, made of literals and checked ids only.
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+    /// Present for every mutation that is not repeatable.
+    pub(super) announced: Option<Announced>,
+}
+
+/// A parsed 2xx.
+pub(super) struct Reply {
+    /// The JSON body. May hold a key: never logged.
+    pub(super) body: Value,
+    /// Server time of the answer.
+    pub(super) time: Timestamp,
+}
+
+/// Client of one endpoint; cheap to clone.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    http: reqwest::Client,
+    base: Url,
+    limits: Limits,
+    metrics: CallMetrics,
+    clock: ServerClock,
+    paused_until: Mutex<Option<Instant>>,
+}
+
+impl Client {
+    /// A client of `base` (without version). Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    pub fn new(base: Url, limits: Limits, metrics: CallMetrics) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("composio-operator/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(limits.request_deadline.min(Duration::from_secs(5)))
+            .timeout(limits.request_deadline)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()?;
+        let (clock, paused_until) = (ServerClock::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { http, base, limits, metrics, clock, paused_until })))
+    }
+
+    /// Base URL, without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        self.0.base.as_str().trim_end_matches('/')
+    }
+
+    /// Now, in the server's time.
+    pub fn server_now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The bounds that it keeps.
+    pub fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// How long no request is sent, after a 429.
+    pub fn paused_for(&self) -> Option<Duration> {
+        let until = *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn pause(&self, for_time: Duration) {
+        let until = Instant::now() + for_time;
+        let mut paused = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Sends one request and says what the answer means. Never repeats anything.
+    pub(super) async fn call(&self, credential: Credential<'_>, request: Request) -> Result<Reply, CallError> {
+        let (operation, started) = (request.operation, Instant::now());
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let result = self.send(credential, request, &request_id).await;
+        if let Err(CallError::Throttled(retry_after)) = &result
+            && self.paused_for().is_none()
+        {
+            self.pause(retry_after.unwrap_or(DEFAULT_PAUSE));
+        }
+        self.0.metrics.observe(operation, (&result).into(), started.elapsed());
+        let (outcome, milliseconds) = (super::CallOutcome::from(&result), started.elapsed().as_millis());
+        if operation.is_mutation() {
+            tracing::info!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "mutation sent to Composio");
+        } else {
+            debug!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "call to Composio");
+        }
+        result
+    }
+
+    async fn send(
+        &self,
+        credential: Credential<'_>,
+        request: Request,
+        request_id: &str,
+    ) -> Result<Reply, CallError> {
+        if let Some(left) = self.paused_for() {
+            return Err(CallError::Throttled(Some(left)));
+        }
+        let url = format!("{}/api/v3{}", self.base_url(), request.path);
+        let mut builder = self.0.http.request(request.method, url).query(&request.query).headers(headers(
+            &credential,
+            request_id,
+        )?);
+        if let Some(body) = &request.body {
+            builder = builder.json(body);
+        }
+        // The last thing before sending: a process that was stopped in between must not send.
+        if request.announced.is_some_and(|announced| announced.0.elapsed() >= self.0.limits.gate) {
+            return Err(CallError::NotSent("the announcement is too old".to_owned()));
+        }
+        let mut response = builder.send().await.map_err(transport)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let Some(date) = headers.get(DATE).and_then(|date| date.to_str().ok()) {
+            self.0.clock.observe(date);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LONGEST_BODY {
+                return Err(unknown("an answer of more than 4 MiB", Some(status)));
+            }
+        }
+        if !status.is_success() {
+            return Err(classify(status, retry_after(&headers), &body));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(body) => Ok(Reply { body, time: self.server_now() }),
+            Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
+        }
+    }
+}
+
+fn headers(credential: &Credential<'_>, request_id: &str) -> Result<HeaderMap, CallError> {
+    let (name, key) = match credential {
+        Credential::Organization(key) => ("x-org-api-key", key),
+        Credential::Project(key) => ("x-api-key", key),
+    };
+    let unusable = |_| CallError::NotSent("the key cannot be sent as a header".to_owned());
+    let mut value = HeaderValue::from_str(key.expose()).map_err(unusable)?;
+    value.set_sensitive(true);
+    let mut headers = HeaderMap::from_iter([(reqwest::header::HeaderName::from_static(name), value)]);
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert("x-request-id", id);
+    }
+    Ok(headers)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(Duration::from_mins(10)))
+}

@@ -1,0 +1,14 @@
+//! The typed client of the Composio API: one `call` for everything, one function per endpoint. It knows nothing of
+//! Kubernetes, and decides nothing: retries are the controller's, which knows what is safe.
+
+mod client;
+mod clock;
+mod error;
+mod metrics;
+mod projects;
+mod settings;
+
+pub use self::client::{Announced, Client, Limits};
+pub use self::clock::BootInstant;
+pub use self::metrics::{CallMetrics, CallOutcome, Operation};
+pub use self::projects::{ListedProject, ProjectDetail};

@@ -1,0 +1,155 @@
+//! Claims as objects of their own: one metadata watch on the operator's namespace, which also tells of changed
+//! organization keys, and the reconcile of claims whose owner is gone.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, future};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{Controller, WatchStreamExt};
+use kube::{Api, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::api_error::failure;
+use super::context::Context;
+use super::ledger::{OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled};
+use super::metrics::{Kind, PassOutcome};
+use super::{evidence, project};
+use crate::domain::claim::Record;
+use crate::domain::failure::{Class, Failure, backoff};
+use crate::domain::plan::{OrphanStep, orphan};
+use crate::domain::world::ClaimView;
+
+/// Most passes over orphans at once: they are few.
+const WORKERS: u16 = 2;
+/// Longest time of one pass.
+const PASS_DEADLINE: Duration = Duration::from_secs(60);
+/// Most steps of one pass.
+const MOST_STEPS: usize = 5;
+
+type ClaimMeta = PartialObjectMeta<Secret>;
+
+/// The controller; `secret_changed` is told of every other Secret of the namespace that comes, changes or goes.
+pub fn controller(
+    context: Arc<Context>,
+    wake: impl Stream<Item = ObjectRef<ClaimMeta>> + Send + 'static,
+    secret_changed: impl Fn(&str) + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> (Store<ClaimMeta>, impl Future<Output = ()>) {
+    let api: Api<ClaimMeta> = Api::namespaced(context.client.clone(), &context.namespace);
+    let (reader, writer) = store();
+    let told = context.clone();
+    let changes = watcher(api, watcher::Config::default().page_size(500))
+        .default_backoff()
+        .inspect(move |event| {
+            if let Ok(Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) = event {
+                if secret.labels().contains_key(PHASE_LABEL) {
+                    wake_waiters(&told, &secret.name_any());
+                } else {
+                    secret_changed(&secret.name_any());
+                }
+            }
+        })
+        .filter_map(|event| future::ready(unsettled(event)))
+        .reflect(writer)
+        .applied_objects();
+    let run = Controller::for_stream(changes, reader.clone())
+        .with_config(Config::default().concurrency(WORKERS))
+        .reconcile_on(wake)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
+        .for_each(|_| future::ready(()));
+    (reader, run)
+}
+
+/// Only claims that are not settled are kept in memory: a settled one leaves the store, and none enters it.
+fn unsettled(event: watcher::Result<Event<ClaimMeta>>) -> Option<watcher::Result<Event<ClaimMeta>>> {
+    match event {
+        Ok(Event::Apply(claim)) if !is_unsettled(&claim) => Some(Ok(Event::Delete(claim))),
+        Ok(Event::InitApply(claim)) if !is_unsettled(&claim) => None,
+        Ok(event) => Some(Ok(event.modify(|claim| claim.metadata.managed_fields = None))),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+fn wake_waiters(context: &Context, claim_name: &str) {
+    for waiter in context.waiters.take(Some(claim_name), None) {
+        // The receiver lives as long as the process.
+        let _ = context.wake.projects.send(waiter);
+    }
+}
+
+/// Looks at the unsettled claims of a resource that is gone.
+pub fn wake_owned_by(context: &Context, uid: &str) {
+    for claim in context.unsettled_claims() {
+        if claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid) {
+            // The receiver lives as long as the process.
+            let _ = context.wake.claims.send(ObjectRef::from_obj(&*claim));
+        }
+    }
+}
+
+async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
+    let pass = tokio::time::timeout(PASS_DEADLINE, pass(&context, &name)).await;
+    let result = pass.unwrap_or_else(|_| Err(Failure::transient("the pass took too long")));
+    Ok(match result {
+        Ok(after) => {
+            context.failures.forget(&uid);
+            context.metrics.pass(Kind::Claim, PassOutcome::Done);
+            Action::requeue(after.unwrap_or_else(|| Context::jittered(context.observe_interval)))
+        }
+        Err(failure) => {
+            context.metrics.pass(Kind::Claim, PassOutcome::Failed);
+            if failure.class != Class::Conflict {
+                warn!(claim.name = name, error = %failure, "an orphaned claim could not be settled");
+            }
+            Action::requeue(backoff(context.failures.count(&uid), Context::spread(), failure.retry_after))
+        }
+    })
+}
+
+/// Settles one claim if its owner is gone; returns when to look again, where that is known.
+async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
+    let mut walked = None;
+    for _ in 0..MOST_STEPS {
+        let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
+        let ClaimView::Present(record) = claim else { return Ok(None) };
+        if project::is_held(context, record.claim.owner()).await? {
+            return Ok(None);
+        }
+        let organization = context.organization(record.claim.organization());
+        let now = organization.as_ref().map_or_else(|_| jiff::Timestamp::now(), |known| known.client.server_now());
+        let settling = context.sightings.settling(&record, now, context.limits.settle());
+        let is_in_flight = context.in_flight.contains(name);
+        let step = orphan(&record.claim, is_in_flight, walked.as_ref(), &settling);
+        match step.map_err(|illegal| Failure::bug(illegal.to_string()))? {
+            OrphanStep::Keep => return Ok(None),
+            OrphanStep::Wait(after) => return Ok(Some(after)),
+            OrphanStep::Remove => return remove(context, &record).await.map(|()| None),
+            OrphanStep::ReadEvidence => {
+                let organization = organization?;
+                let found = evidence::walk(context, &organization, &record).await;
+                walked = Some(found.map_err(|error| context.call_failure(&organization, error))?);
+            }
+            OrphanStep::Write(claim) => {
+                let written = context.ledger.update(&record, &claim, record.key.as_ref()).await;
+                written.map_err(|error| failure("writing a claim", &error))?;
+                info!(claim.name = name, "the project of a deleted resource was found and is retained");
+            }
+        }
+    }
+    Ok(Some(Duration::from_secs(1)))
+}
+
+async fn remove(context: &Context, record: &Record) -> Result<(), Failure> {
+    context.ledger.remove(record).await.map_err(|error| failure("removing a claim", &error))?;
+    info!(claim.name = record.claim.name(), "a claim without project and owner was removed");
+    Ok(())
+}

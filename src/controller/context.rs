@@ -1,0 +1,124 @@
+//! What every reconcile is given: clients, ledger, organizations, memory.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::task::TaskTracker;
+
+use super::events::Events;
+use super::ledger::Ledger;
+use super::memory::{Failures, InFlight, Sightings, Waiters};
+use super::metrics::ReconcileMetrics;
+use super::organizations::{Organization, Organizations, State};
+use crate::composio::{CallMetrics, Limits};
+use crate::crd::{ComposioOrganization, ComposioProject};
+use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::failure::Failure;
+use crate::domain::reason::Reason;
+
+fn not_ready(detail: String, retry_after: Option<Duration>) -> Failure {
+    Failure { reason: Reason::OrganizationNotReady, retry_after, ..Failure::transient(detail) }
+}
+
+/// Asks for a look at one object, from outside its own watch.
+#[derive(Clone)]
+pub struct Wake {
+    /// At ComposioProjects.
+    pub projects: UnboundedSender<ObjectRef<ComposioProject>>,
+    /// At ComposioOrganizations.
+    pub organizations: UnboundedSender<ObjectRef<ComposioOrganization>>,
+    /// At claims.
+    pub claims: UnboundedSender<ObjectRef<PartialObjectMeta<Secret>>>,
+}
+
+/// See the module.
+pub struct Context {
+    /// Client of the API server.
+    pub client: Client,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The ledger in it.
+    pub ledger: Ledger,
+    /// State of the organizations.
+    pub organizations: Organizations,
+    /// Bounds of the safety protocols.
+    pub limits: Limits,
+    /// Longest time between two looks at anything.
+    pub observe_interval: Duration,
+    /// First sights of what is announced.
+    pub sightings: Sightings,
+    /// Claims whose answer is awaited.
+    pub in_flight: InFlight,
+    /// Resources that wait for a claim.
+    pub waiters: Waiters,
+    /// Failures in a row.
+    pub failures: Failures,
+    /// Calls with their claim writes: awaited at shutdown, never cancelled.
+    pub tasks: TaskTracker,
+    /// Asks for looks.
+    pub wake: Wake,
+    /// Events.
+    pub events: Events,
+    /// Metrics of passes.
+    pub metrics: ReconcileMetrics,
+    /// Metrics of calls.
+    pub call_metrics: CallMetrics,
+    /// Cache of the claims that are not settled; set once, when its watch is made.
+    pub claims: OnceLock<Store<PartialObjectMeta<Secret>>>,
+}
+
+impl Context {
+    /// The claims that are not settled, as far as the watch knows.
+    pub fn unsettled_claims(&self) -> Vec<Arc<PartialObjectMeta<Secret>>> {
+        self.claims.get().map(Store::state).unwrap_or_default()
+    }
+
+    /// An organization for which calls may be made.
+    pub fn organization(&self, name: &str) -> Result<Arc<Organization>, Failure> {
+        match self.organizations.get(name) {
+            Some(State::Ready(organization)) => Ok(organization),
+            // It was ready a moment ago.
+            _ => Err(not_ready(String::new(), None)),
+        }
+    }
+
+    /// What a call with the organization's key that brought nothing means for the pass that made it, and, where the key
+    /// was refused, for everybody else: the breaker opens and the organization is probed.
+    pub fn call_failure(&self, organization: &Organization, error: CallError) -> Failure {
+        let refusal = match &error {
+            CallError::Credential(CredentialProblem::Address, _) => Some(Reason::AddressNotAllowed),
+            CallError::Credential(..) | CallError::Forbidden(_) => Some(Reason::KeyInvalid),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            self.organizations.open_breaker(organization, reason);
+            let reference = ObjectRef::new(&organization.name).within(&self.namespace);
+            // The receiver lives as long as the process.
+            let _ = self.wake.organizations.send(reference);
+            return not_ready(error.to_string(), None);
+        }
+        match error {
+            CallError::Throttled(retry_after) => Failure { reason: Reason::Throttled, ..not_ready(String::new(), retry_after) },
+            CallError::Rejected(words) => Failure::terminal(Reason::SpecRejected, words),
+            error => Failure::transient(error.to_string()),
+        }
+    }
+
+    /// A number in 0..1 that differs from call to call, for spreading.
+    pub fn spread() -> f64 {
+        let mut random = [0; 4];
+        // Without randomness everything comes at the same moment, which is no fault.
+        let _ = getrandom::fill(&mut random);
+        f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX)
+    }
+
+    /// `time`, shortened by up to a fifth, so that not everything comes at the same moment.
+    pub fn jittered(time: Duration) -> Duration {
+        time.mul_f64(1.0 - 0.2 * Self::spread())
+    }
+}

@@ -1,0 +1,85 @@
+//! Metrics of reconciling. Labels are closed enums.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// What is reconciled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names are the kinds")]
+pub enum Kind {
+    ComposioProject,
+    ComposioOrganization,
+    Claim,
+}
+
+/// How a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(missing_docs, reason = "the names are the outcomes")]
+pub enum PassOutcome {
+    Done,
+    Waiting,
+    Stalled,
+    Failed,
+    Ignored,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassLabels {
+    kind: Kind,
+    outcome: PassOutcome,
+}
+
+/// Counts passes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ReconcileMetrics {
+    passes: Family<PassLabels, Counter>,
+    recovered: Counter,
+    time_to_ready: Histogram,
+}
+
+impl Default for ReconcileMetrics {
+    fn default() -> Self {
+        Self {
+            passes: Family::default(),
+            recovered: Counter::default(),
+            time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+        }
+    }
+}
+
+impl ReconcileMetrics {
+    /// Registers all of them under the registry's prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("reconciles", "Passes by kind and outcome", self.passes.clone());
+        registry.register(
+            "outcomes_recovered",
+            "Projects found by evidence after the answer to their creation was lost",
+            self.recovered.clone(),
+        );
+        registry.register(
+            "time_to_ready_seconds",
+            "Time from the creation of a ComposioProject to its first Ready",
+            self.time_to_ready.clone(),
+        );
+    }
+
+    /// A pass has ended.
+    pub fn pass(&self, kind: Kind, outcome: PassOutcome) {
+        self.passes.get_or_create(&PassLabels { kind, outcome }).inc();
+    }
+
+    /// A project was found by evidence.
+    pub fn recovered(&self) {
+        self.recovered.inc();
+    }
+
+    /// A ComposioProject has become Ready for the first time.
+    pub fn ready(&self, after: Duration) {
+        self.time_to_ready.observe(after.as_secs_f64());
+    }
+}

@@ -1,0 +1,17 @@
+//! The Kubernetes side. Each kind is reconciled by the same five verbs: gather, validate, plan, execute, report; the two
+//! in the middle are `domain`'s.
+
+pub mod api_error;
+pub mod claims;
+pub mod context;
+pub mod events;
+pub mod evidence;
+pub mod ledger;
+pub mod memory;
+pub mod metrics;
+pub mod organization;
+pub mod organizations;
+pub mod project;
+pub mod secrets;
+pub mod status;
+pub mod watch;

@@ -1,0 +1,120 @@
+//! Gather: everything that one decision needs, read live. No write, and no remote call.
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{Api, ResourceExt};
+
+use crate::controller::api_error::failure;
+use crate::controller::context::Context;
+use crate::controller::organizations::Organization;
+use crate::controller::secrets;
+use crate::crd::ComposioProject;
+use crate::domain::claim::{Owner, Record};
+use crate::domain::evidence::Settling;
+use crate::domain::failure::Failure;
+use crate::domain::ids::OrganizationId;
+use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
+
+/// The world, and what the writes need of it beyond the decision.
+pub(super) struct Gathered {
+    pub(super) world: World,
+    /// The Secret of the wanted name, as it was read.
+    pub(super) secret: Option<Secret>,
+}
+
+/// What the report needs to know of the last look.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub(super) desired: Option<Desired>,
+    pub(super) record: Option<Record>,
+    pub(super) secret: Option<SecretView>,
+    pub(super) organization_id: Option<OrganizationId>,
+    /// Whose claim it is, where it is another resource's.
+    pub(super) holder: Option<Holder>,
+}
+
+/// Who holds the claim that a resource waits for.
+pub(super) struct Holder {
+    pub(super) claim_name: String,
+    pub(super) uid: String,
+}
+
+impl Facts {
+    /// Notes a look.
+    pub(super) fn saw(&mut self, desired: &Desired, world: &World) {
+        self.desired = Some(desired.clone());
+        self.secret = Some(world.secret.clone());
+        self.organization_id.clone_from(&desired.organization_id);
+        (self.record, self.holder) = match &world.claim {
+            ClaimView::Present(record) if record.claim.owner().uid == desired.uid => (Some((**record).clone()), None),
+            ClaimView::Present(record) => {
+                let (claim_name, uid) = (record.claim.name(), record.claim.owner().uid.clone());
+                (None, Some(Holder { claim_name, uid }))
+            }
+            ClaimView::Absent | ClaimView::Unreadable(_) => (None, None),
+        };
+    }
+}
+
+/// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder.
+pub(super) async fn gather(
+    context: &Context,
+    organization: &Organization,
+    desired: &Desired,
+    pass: &Pass,
+) -> Result<Gathered, Failure> {
+    let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
+    let claim = context.ledger.get(&claim_name).await.map_err(|error| failure("reading the claim", &error))?;
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &desired.namespace);
+    let secret =
+        api.get_opt(&desired.secret.name).await.map_err(|error| failure("reading the Secret", &error))?;
+    let record = match &claim {
+        ClaimView::Present(record) => Some(&**record),
+        ClaimView::Absent | ClaimView::Unreadable(_) => None,
+    };
+    let is_mine = record.is_some_and(|record| record.claim.owner().uid == desired.uid);
+    let (owner, is_held) = match record {
+        Some(record) if is_mine => (record.claim.owner().clone(), false),
+        Some(record) => (owner(context, desired).await?, is_held(context, record.claim.owner()).await?),
+        None => (owner(context, desired).await?, false),
+    };
+    let now = organization.client.server_now();
+    let settle = context.limits.settle();
+    let settling = match record.filter(|_| is_mine) {
+        Some(record) => context.sightings.settling(record, now, settle),
+        None => Settling { now, settle, seen_for: std::time::Duration::ZERO, nothing_for: None },
+    };
+    let world = World {
+        owner,
+        is_held,
+        is_in_flight: context.in_flight.contains(&claim_name),
+        secret: secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held)),
+        settling,
+        pass: pass.clone(),
+        claim,
+    };
+    Ok(Gathered { world, secret })
+}
+
+/// The owner that this resource would write into a claim. The Namespace is read live, after the resource: if it was
+/// made again meanwhile, the resource is gone and its writes are refused.
+async fn owner(context: &Context, desired: &Desired) -> Result<Owner, Failure> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let namespace =
+        api.get(&desired.namespace).await.map_err(|error| failure("reading the Namespace", &error))?;
+    Ok(Owner {
+        namespace: desired.namespace.clone(),
+        namespace_uid: namespace.uid().unwrap_or_default(),
+        name: desired.name.clone(),
+        uid: desired.uid.clone(),
+    })
+}
+
+/// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.
+pub(in crate::controller) async fn is_held(context: &Context, owner: &Owner) -> Result<bool, Failure> {
+    let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &owner.namespace);
+    match api.get_opt(&owner.name).await {
+        Ok(found) => Ok(found.is_some_and(|found| found.uid().as_ref() == Some(&owner.uid))),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
+        Err(error) => Err(failure("reading the claim's owner", &error)),
+    }
+}

@@ -1,0 +1,168 @@
+//! The driver of ComposioProject: gather, validate, plan, execute, report, and again until there is nothing to do. It
+//! decides nothing itself.
+
+mod execute;
+mod gather;
+mod report;
+mod settle;
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, Stream, StreamExt};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
+use kube::{Api, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
+
+use self::gather::Facts;
+pub(super) use self::gather::is_held;
+use super::context::Context;
+use super::watch;
+use crate::crd::{ComposioProject, SecretSpec};
+use crate::domain::condition::Outcome;
+use crate::domain::failure::Failure;
+use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::settings::Settings;
+use crate::domain::world::{EntryNames, Pass, SecretWish};
+
+/// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
+const PASS_DEADLINE: Duration = Duration::from_secs(90);
+/// Most actions of one pass: the longest legal way has about twelve.
+const MOST_ACTIONS: usize = 20;
+
+/// The controller of one namespace (or of all): its cache, and the future that runs it.
+pub fn controller(
+    context: Arc<Context>,
+    api: Api<DeserializeGuard<ComposioProject>>,
+    wake: impl Stream<Item = ObjectRef<ComposioProject>> + Send + 'static,
+    workers: u16,
+    stop: CancellationToken,
+) -> (Store<ComposioProject>, impl Future<Output = ()>) {
+    let (reader, writer) = store();
+    let deletions = context.clone();
+    let changes = watch::objects(api)
+        .inspect(move |event| {
+            if let Ok(Event::Delete(object)) = event {
+                deleted(&deletions, object);
+            }
+        })
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(watch::relevance, PredicateConfig::default());
+    let run = Controller::for_stream(changes, reader.clone())
+        .with_config(Config::default().concurrency(workers))
+        .reconcile_on(wake)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
+        .for_each(|_| futures::future::ready(()));
+    (reader, run)
+}
+
+/// A resource is gone: whoever waits for its claim may go on, and what it left uncertain has to be settled.
+fn deleted(context: &Context, object: &ComposioProject) {
+    let Some(uid) = object.uid() else { return };
+    context.failures.forget(&uid);
+    for waiter in context.waiters.take(None, Some(&uid)) {
+        // The receiver lives as long as the process.
+        let _ = context.wake.projects.send(waiter);
+    }
+    super::claims::wake_owned_by(context, &uid);
+}
+
+async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let span = info_span!(
+        "project",
+        object.namespace = object.namespace().unwrap_or_default(),
+        object.name = object.name_any(),
+        object.uid = object.uid().unwrap_or_default(),
+    );
+    let reconcile = async {
+        let (mut facts, uid) = (Facts::default(), object.uid().unwrap_or_default());
+        let result = {
+            let pass = AssertUnwindSafe(pass(&context, &object, &mut facts)).catch_unwind();
+            tokio::time::timeout(PASS_DEADLINE, pass).await
+        };
+        let result = match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::bug("a panic, see the operator's log")),
+            Err(_) => Err(Failure::transient(format!("the pass took longer than {} s", PASS_DEADLINE.as_secs()))),
+        };
+        let outcome = match result {
+            Ok(step) => {
+                context.failures.forget(&uid);
+                Outcome::Step(step)
+            }
+            Err(failure) => {
+                let in_a_row = context.failures.count(&uid);
+                Outcome::Failed(failure, in_a_row)
+            }
+        };
+        Ok(report::report(&context, &object, &facts, &outcome).await)
+    };
+    reconcile.instrument(span).await
+}
+
+/// One pass; `facts` keeps what it has seen, also when it fails.
+async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) -> Result<Step, Failure> {
+    let mut done = Pass::default();
+    for _ in 0..MOST_ACTIONS {
+        let wish = wish(context, object);
+        let view = context.organizations.view(&wish.organization);
+        let desired = match validate(wish, &view) {
+            Ok(desired) => desired,
+            Err(step) => return Ok(step),
+        };
+        let organization = context.organization(&desired.organization)?;
+        let gathered = gather::gather(context, &organization, &desired, &done).await?;
+        facts.saw(&desired, &gathered.world);
+        match plan(&desired, &gathered.world) {
+            Step::Do(action) => {
+                execute::execute(context, &organization, &desired, gathered, action, &mut done).await?;
+            }
+            step => return Ok(step),
+        }
+    }
+    Err(Failure::transient("there was always something left to do"))
+}
+
+/// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
+fn wish(context: &Context, object: &ComposioProject) -> Wish {
+    let crate::crd::ComposioProjectSpec { organization_ref, project_name, settings, secret, suspend } = &object.spec;
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let secret = secret.clone().unwrap_or_default();
+    let status = object.status.as_ref().and_then(|status| status.project.as_ref());
+    Wish {
+        is_in_own_namespace: namespace == context.namespace,
+        uid: object.uid().unwrap_or_default(),
+        is_deleting: object.metadata.deletion_timestamp.is_some(),
+        organization: organization_ref
+            .as_ref()
+            .and_then(|reference| reference.name.clone())
+            .unwrap_or_else(|| "default".to_owned()),
+        project_name: project_name.clone().unwrap_or_else(|| name.clone()),
+        settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
+        secret: secret_wish(secret, &name),
+        is_suspended: suspend.unwrap_or(false),
+        known_as: status.map(|project| project.name.clone()),
+        namespace,
+        name,
+    }
+}
+
+fn secret_wish(spec: SecretSpec, name: &str) -> SecretWish {
+    let SecretSpec { name: secret_name, keys, template, labels, annotations } = spec;
+    let keys = keys.unwrap_or_default();
+    let entries = EntryNames {
+        api_key: keys.api_key.unwrap_or_else(|| "COMPOSIO_API_KEY".to_owned()),
+        project_id: keys.project_id.unwrap_or_else(|| "COMPOSIO_PROJECT_ID".to_owned()),
+        base_url: keys.base_url,
+    };
+    SecretWish { name: secret_name.unwrap_or_else(|| name.to_owned()), entries, template, labels, annotations }
+}

@@ -1,0 +1,200 @@
+//! Report: status if it differs, one Event on a transition, metrics, the next look. On every way out of a pass.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
+use tracing::{info, warn};
+
+use super::gather::Facts;
+use crate::controller::context::Context;
+use crate::controller::metrics::{Kind, PassOutcome};
+use crate::controller::status;
+use crate::crd::{Binding, ComposioProject, ComposioProjectStatus, KeyStatus, ProjectStatus, RECONCILE_ANNOTATION};
+use crate::domain::condition::{Known, Outcome, conditions};
+use crate::domain::failure::{Class, backoff};
+use crate::domain::plan::Step;
+use crate::domain::reason::Reason;
+use crate::domain::settings::Settings;
+use crate::domain::world::SecretView;
+
+/// Longest value of the annotation that is repeated in status.
+const LONGEST_REQUEST: usize = 256;
+
+pub(super) async fn report(context: &Context, object: &ComposioProject, facts: &Facts, outcome: &Outcome) -> Action {
+    context.metrics.pass(Kind::ComposioProject, pass_outcome(outcome));
+    log(outcome);
+    remember_waiting(context, object, facts, outcome);
+    let before = object.status.clone().unwrap_or_default();
+    let Some(after) = status(object, &before, facts, outcome) else { return next(context, outcome) };
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &namespace);
+    match status::patch(&api, object, Some(&before), &after).await {
+        Ok(true) => announce(context, object, &before, &after).await,
+        Ok(false) => {}
+        Err(failure) => {
+            // The cache is behind, or somebody else has written: the next pass sees what is there.
+            if failure.class != Class::Conflict {
+                warn!(error = %failure, "the status was not written");
+            }
+            return Action::requeue(Duration::from_secs(1));
+        }
+    }
+    next(context, outcome)
+}
+
+fn pass_outcome(outcome: &Outcome) -> PassOutcome {
+    match outcome {
+        Outcome::Step(Step::Done) => PassOutcome::Done,
+        Outcome::Step(Step::Wait(..)) => PassOutcome::Waiting,
+        Outcome::Step(Step::Stall(..)) => PassOutcome::Stalled,
+        Outcome::Step(Step::Ignore | Step::Do(_)) => PassOutcome::Ignored,
+        Outcome::Failed(..) => PassOutcome::Failed,
+    }
+}
+
+fn log(outcome: &Outcome) {
+    match outcome {
+        Outcome::Failed(failure, in_a_row) if failure.class != Class::Conflict => {
+            warn!(reason = ?failure.reason, in_a_row, error = %failure, "the pass failed");
+        }
+        Outcome::Step(Step::Stall(reason, detail)) => warn!(?reason, "{}", reason.message(detail)),
+        _ => {}
+    }
+}
+
+fn remember_waiting(context: &Context, object: &ComposioProject, facts: &Facts, outcome: &Outcome) {
+    if let (Outcome::Step(Step::Wait(Reason::ClaimHeld, ..)), Some(holder)) = (outcome, &facts.holder) {
+        let reference = kube::runtime::reflector::ObjectRef::from_obj(object);
+        context.waiters.wait(reference, holder.claim_name.clone(), holder.uid.clone());
+    }
+}
+
+/// The status after the pass; `None` where it stays as it is.
+fn status(
+    object: &ComposioProject,
+    before: &ComposioProjectStatus,
+    facts: &Facts,
+    outcome: &Outcome,
+) -> Option<ComposioProjectStatus> {
+    let ready = status::find(&before.conditions, "Ready").filter(|ready| ready.status == "True");
+    let was_ready = ready
+        .filter(|_| facts.secret.as_ref().is_none_or(|secret| matches!(secret, SecretView::Ours { .. })))
+        .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
+    let now = conditions(outcome, was_ready, secret_known(facts, outcome), settings_known(facts, outcome))?;
+    let generation = object.metadata.generation;
+    let mut conditions = status::api_conditions(&before.conditions, &now, generation);
+    // What was not looked at in this pass stays as it was.
+    for kind in ["SecretPublished", "SettingsSynced"] {
+        if status::find(&conditions, kind).is_none() {
+            conditions.extend(status::find(&before.conditions, kind).cloned());
+        }
+    }
+    let request = object.annotations().get(RECONCILE_ANNOTATION);
+    let mut after = ComposioProjectStatus {
+        observed_generation: generation,
+        conditions,
+        last_handled_reconcile_at: request.map(|value| value.chars().take(LONGEST_REQUEST).collect()),
+        ..before.clone()
+    };
+    if let Some(record) = &facts.record {
+        let claim = &record.claim;
+        after.project = Some(ProjectStatus {
+            id: claim.project_id().map(ToString::to_string),
+            name: claim.project_name().to_string(),
+            organization_id: claim.organization_id().or(facts.organization_id.as_ref()).map(ToString::to_string),
+            origin: claim.origin().map(|origin| format!("{origin:?}")),
+        });
+        let published = facts.desired.as_ref().filter(|_| matches!(facts.secret, Some(SecretView::Ours { .. })));
+        after.binding = published.map(|desired| Binding { name: desired.secret.name.clone() });
+        after.key = claim.key().filter(|_| published.is_some()).map(|key| KeyStatus {
+            masked: key.masked.clone(),
+            fingerprint: key.fingerprint.clone(),
+            issued_time: key.issued_time,
+        });
+    }
+    Some(after)
+}
+
+/// A `Ready=True` is about one of these two.
+fn reason_of(reason: &str) -> Reason {
+    if reason == Reason::Suspended.as_str() { Reason::Suspended } else { Reason::Reconciled }
+}
+
+fn secret_known(facts: &Facts, outcome: &Outcome) -> Known {
+    let name = &facts.desired.as_ref()?.secret.name;
+    let (reason, detail) = outcome.reason()?;
+    let is_about_secret = matches!(reason, Reason::SecretRefused | Reason::SecretConflict);
+    Some(match facts.secret.as_ref()? {
+        _ if is_about_secret => (false, reason, reason.message(detail)),
+        SecretView::Ours { .. } => (true, Reason::Reconciled, format!("Secret {name:?} holds the project's key")),
+        SecretView::Foreign(whose) => (false, Reason::SecretConflict, Reason::SecretConflict.message(whose)),
+        SecretView::Absent => (false, reason, reason.message(detail)),
+    })
+}
+
+fn settings_known(facts: &Facts, outcome: &Outcome) -> Known {
+    let desired = facts.desired.as_ref()?;
+    let applied = facts.record.as_ref().and_then(|record| record.claim.applied_settings());
+    let applied: Settings = applied.map(|applied| applied.values.clone()).unwrap_or_default();
+    let open = desired.settings.differing_from(&applied);
+    let (reason, detail) = outcome.reason()?;
+    if desired.settings.is_empty() {
+        return Some((true, Reason::Reconciled, "no settings are managed".to_owned()));
+    }
+    if open.is_empty() {
+        return Some((true, Reason::Reconciled, format!("applied: {}", desired.settings.fields())));
+    }
+    if matches!(outcome, Outcome::Step(Step::Done)) {
+        return None;
+    }
+    Some((false, reason, reason.message(detail)))
+}
+
+/// One Event when a project becomes Ready, and one for each transition to trouble.
+async fn announce(
+    context: &Context,
+    object: &ComposioProject,
+    before: &ComposioProjectStatus,
+    after: &ComposioProjectStatus,
+) {
+    let state = |status: &ComposioProjectStatus| {
+        let ready = status::find(&status.conditions, "Ready");
+        ready.map(|ready| (ready.status == "True", ready.reason.clone(), ready.message.clone()))
+    };
+    let (old, Some((is_ready, reason, message))) = (state(before), state(after)) else { return };
+    let was_ready = old.as_ref().is_some_and(|(was_ready, ..)| *was_ready);
+    let is_new_reason = old.as_ref().is_none_or(|(_, old_reason, _)| *old_reason != reason);
+    let is_stalled = status::find(&after.conditions, "Stalled").is_some();
+    if is_ready && !was_ready && reason == Reason::Reconciled.as_str() {
+        let name = after.project.as_ref().map(|project| project.name.clone()).unwrap_or_default();
+        let binding = after.binding.as_ref().map(|binding| binding.name.clone()).unwrap_or_default();
+        let note = format!("project {name:?} is ready, its key is in Secret {binding:?}");
+        info!("{note}");
+        context.events.publish(object, true, Reason::Reconciled, &note).await;
+        if before.observed_generation.is_none_or(|observed| observed < 0)
+            && let Some(created) = object.creation_timestamp()
+        {
+            let since = jiff::Timestamp::now().duration_since(created.0);
+            context.metrics.ready(Duration::try_from(since).unwrap_or_default());
+        }
+    } else if !is_ready && ((is_stalled && is_new_reason) || (was_ready && !is_ready)) {
+        let known = Reason::ALL.into_iter().find(|known| known.as_str() == reason);
+        context.events.publish(object, false, known.unwrap_or(Reason::InternalError), &message).await;
+    }
+}
+
+fn next(context: &Context, outcome: &Outcome) -> Action {
+    let longest = context.observe_interval;
+    match outcome {
+        Outcome::Step(Step::Ignore) => Action::await_change(),
+        Outcome::Step(Step::Do(_) | Step::Done | Step::Stall(..)) => Action::requeue(Context::jittered(longest)),
+        Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => Action::requeue(Context::jittered(longest)),
+        Outcome::Step(Step::Wait(_, _, after)) => Action::requeue(*after),
+        Outcome::Failed(failure, in_a_row) => Action::requeue(match failure.class {
+            Class::Conflict => backoff(1, Context::spread(), None),
+            Class::Transient => backoff(*in_a_row, Context::spread(), failure.retry_after),
+            Class::Terminal | Class::Bug => Context::jittered(longest),
+        }),
+    }
+}

@@ -1,0 +1,150 @@
+//! Calls with their claim writes, in tasks of their own: bounded by their own deadlines, never cancelled by a timed-out
+//! pass or a shutdown. An answer that carries an id or a key is in the claim before anything else is done with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Instrument, error, warn};
+
+use crate::composio::{Announced, BootInstant};
+use crate::controller::api_error::{is_conflict, words};
+use crate::controller::context::Context;
+use crate::controller::ledger::Ledger;
+use crate::controller::organizations::Organization;
+use crate::domain::answer::{Answer, CallError};
+use crate::domain::claim::{Claim, Illegal, Merge, Phase, Record, merge};
+use crate::domain::failure::{Failure, backoff};
+use crate::domain::ids::ProjectId;
+use crate::domain::settings::Settings;
+use crate::domain::world::ClaimView;
+
+/// How long the write of an answer is tried again: as long as an API server may be away for an upgrade.
+const PATIENCE: Duration = Duration::from_mins(15);
+
+/// Runs `work` in a task of its own and waits for it. `claim_name` counts as in flight until it ends.
+pub(super) async fn detached<T: Send + 'static>(
+    context: &Context,
+    claim_name: String,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Failure> {
+    let guard = context.in_flight.enter(claim_name);
+    let task = async move {
+        let result = work.await;
+        drop(guard);
+        result
+    };
+    let task = context.tasks.spawn(task.in_current_span());
+    task.await.map_err(|error| Failure::bug(format!("the task of a call ended early: {error}")))
+}
+
+/// What a task needs; all of it shared or cheap to clone.
+#[derive(Clone)]
+pub(super) struct Settlement {
+    pub(super) ledger: Ledger,
+    pub(super) organization: Arc<Organization>,
+    /// The claim as it was written with the announcement.
+    pub(super) announced: Record,
+    /// Number of the announced attempt.
+    pub(super) attempt: u32,
+}
+
+impl Settlement {
+    /// Puts an answer into the claim, whatever the claim has become. `config` was accepted with a creation.
+    pub(super) async fn absorb(&self, answer: &Answer, config: Option<Settings>) {
+        let secret = self.ledger.fingerprint_key();
+        let mut discard = None;
+        let decide = |current: Option<&Record>| match merge(current, &self.announced.uid, self.attempt, answer, secret)
+        {
+            Merge::Write(claim, key) => {
+                let claim = *claim;
+                let claim = match (&config, answer) {
+                    (Some(config), Answer::Created { time, .. }) if claim.applied_settings().is_none() => {
+                        claim.with_settings(config.clone(), *time)?
+                    }
+                    _ => claim,
+                };
+                Ok(Some((claim, key)))
+            }
+            Merge::Discard(id) => {
+                discard = Some(id);
+                Ok(None)
+            }
+            Merge::Drop => {
+                warn!("an answer to regenerate came for a claim that is gone or another's; it is dropped");
+                Ok(None)
+            }
+        };
+        self.rewrite(decide).await;
+        if let Some(id) = discard {
+            self.discard(&id).await;
+        }
+    }
+
+    /// Changes the claim, if it is still the one that made the announcement.
+    pub(super) async fn amend(&self, change: impl Fn(Claim) -> Result<Claim, Illegal>) {
+        self.rewrite(|current| match current.filter(|record| record.uid == self.announced.uid) {
+            Some(record) => Ok(Some((change(record.claim.clone())?, record.key.clone()))),
+            None => Ok(None),
+        })
+        .await;
+    }
+
+    /// Writes what `decide` makes of the claim; after a conflict of what the claim has become, until it is written.
+    async fn rewrite(
+        &self,
+        mut decide: impl FnMut(Option<&Record>) -> Result<Option<(Claim, Option<crate::domain::key::ApiKey>)>, Illegal>,
+    ) {
+        let (started, mut failures) = (BootInstant::now(), 0);
+        let mut current = Some(self.announced.clone());
+        loop {
+            let written = match (decide(current.as_ref()), &current) {
+                (Err(illegal), _) => return error!(%illegal, "an answer does not fit the claim"),
+                (Ok(Some((claim, key))), Some(record)) => {
+                    self.ledger.update(record, &claim, key.as_ref()).await.map(drop)
+                }
+                (Ok(_), _) => return,
+            };
+            let Err(problem) = written else { return };
+            if started.elapsed() > PATIENCE {
+                return error!(error = words(&problem), "an answer of Composio could not be written to its claim");
+            }
+            if !is_conflict(&problem) {
+                failures += 1;
+                warn!(error = words(&problem), "writing an answer of Composio to its claim is tried again");
+                tokio::time::sleep(backoff(failures, 0.5, None).min(Duration::from_secs(5))).await;
+            }
+            match self.ledger.get(self.announced.claim.name().as_str()).await {
+                Ok(ClaimView::Present(record)) => current = Some(*record),
+                Ok(ClaimView::Absent) => current = None,
+                // Never overwritten; the attempt stays open in it.
+                Ok(ClaimView::Unreadable(why)) => return error!(why, "an answer came for an unreadable claim"),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Deletes the project that our own answer has just made and that no claim can hold. Nobody else has its id or key.
+    async fn discard(&self, id: &ProjectId) {
+        warn!(project.id = %id, "a creation was answered after its claim was gone or had another project; its project is deleted");
+        let announced = Announced(BootInstant::now());
+        let organization = &self.organization;
+        if let Err(problem) = organization.client.delete_project(&organization.key, announced, id).await {
+            error!(project.id = %id, error = %problem, "a project that no claim can hold was not deleted");
+        }
+    }
+
+    /// Takes a creation back that had no effect. A conflict is noted on the attempts that stay open.
+    pub(super) async fn refused(&self, error: &CallError) {
+        let is_conflict = matches!(error, CallError::AlreadyExists(_));
+        self.amend(|claim| Ok(claim.refused(self.attempt, is_conflict))).await;
+    }
+
+    /// Takes the announcement of a key back that was not issued; a project that is gone is created again.
+    pub(super) async fn key_refused(&self, is_gone: bool) {
+        self.amend(|claim| match is_gone && claim.phase() == Phase::KeyPending {
+            true => claim.gone(),
+            false => Ok(claim.key_refused(self.attempt)),
+        })
+        .await;
+    }
+}

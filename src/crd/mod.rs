@@ -1,0 +1,31 @@
+//! The schema types that users write: fields, descriptions, CEL rules, columns. No behaviour: a field enters here
+//! together with the code behind it, and [`all`] is the list that `crds/`, the tests and the chart iterate.
+#![expect(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
+
+mod definition;
+mod organization;
+mod project;
+mod rules;
+mod secret;
+mod settings;
+
+pub use self::definition::{YamlError, all, files, yaml};
+pub use self::organization::{
+    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
+    KeySecretRef, ProjectDefaults,
+};
+pub use self::project::{
+    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, KeyStatus, OrganizationRef, ProjectStatus,
+};
+pub use self::secret::{EntryNamesSpec, SecretSpec};
+pub use self::settings::{LogVisibility, SettingsSpec};
+
+/// API group of both kinds.
+pub const GROUP: &str = "composio.dev";
+
+/// Label on a published Secret: the name of its ComposioProject.
+pub const PROJECT_LABEL: &str = "composio.dev/project";
+/// Annotation on a published Secret: when Composio issued the key in it, RFC 3339.
+pub const KEY_ISSUED_ANNOTATION: &str = "composio.dev/key-issued-at";
+/// Annotation on either kind, read and never written: any new value asks for a look now.
+pub const RECONCILE_ANNOTATION: &str = "composio.dev/reconcile-requested-at";

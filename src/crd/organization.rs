@@ -1,0 +1,122 @@
+//! Schema of ComposioOrganization.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{SettingsSpec, rules};
+
+/// Base URL of the API where `spec.endpoint.url` is absent (API 2).
+pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
+
+/// How to reach the organization, and what applies to its projects.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "composio.dev",
+    version = "v1alpha1",
+    kind = "ComposioOrganization",
+    namespaced,
+    status = "ComposioOrganizationStatus",
+    derive = "PartialEq",
+    shortname = "corg",
+    category = "composio",
+    doc = "A Composio organization: how to reach it, and what applies to its projects. Honoured in the operator's namespace only.",
+    printcolumn(name = "READY", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "REASON", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "ID", type_ = "string", json_path = ".status.organizationId", priority = 1),
+    printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = rules::unchanged(&["projectNameTemplate"], "'{name}'")
+        .message("cannot be changed (without a value it is {name}): Composio cannot rename a project; create another ComposioOrganization")
+        .field_path(".projectNameTemplate")
+)]
+pub struct ComposioOrganizationSpec {
+    /// The Secret with the organization access token, in the same namespace. A new value is picked up without a
+    /// restart.
+    pub api_key_secret_ref: KeySecretRef,
+    /// Where the API is. Default: https://backend.composio.dev.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// How a project's name at Composio is made: {name} stands for spec.projectName or the name of the
+    /// ComposioProject, {namespace} for its namespace; the rest are characters of [a-zA-Z0-9_-]. Must contain {name}.
+    /// Default: {name}. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 75))]
+    #[x_kube(
+        validation = Rule::new("self.contains('{name}')").message("must contain {name}, such as prod-{name}"),
+        validation = Rule::new("self.matches('^([a-zA-Z0-9_-]|[{]name[}]|[{]namespace[}])*$')").message("must have {name}, {namespace} and characters of [a-zA-Z0-9_-] only, such as {namespace}_{name}")
+    )]
+    pub project_name_template: Option<String>,
+    /// What applies to every project unless it states otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_defaults: Option<ProjectDefaults>,
+    /// No calls to Composio for this organization. Default: false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// Names an entry of a Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+    /// Entry of the Secret. Default: apiKey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::entry_name())]
+    pub key: Option<String>,
+}
+
+/// Where the API is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Base URL without the version: https, or http for loopback addresses and *.svc names only; no user, query or
+    /// fragment. Default: https://backend.composio.dev.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(
+        validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != ''")
+            .message("must be a URL such as https://backend.composio.dev"),
+        validation = Rule::new("!isURL(self) || url(self).getScheme() != 'http' || self.matches('^http://(localhost|127[.][0-9.]+|\\\\[::1\\\\]|([a-z0-9-]+[.])+svc([.]cluster[.]local)?)(:[0-9]+)?(/.*)?$')")
+            .message("must begin with https://, because the organization's key is sent there; http:// is for loopback addresses and names such as api.team.svc only"),
+        validation = Rule::new("!self.contains('@') && !self.contains('?') && !self.contains('#')")
+            .message("must have no user, query or fragment"),
+        validation = Rule::new("!self.matches('/api/v[0-9.]+/*$')")
+            .message("must not end in the version of the API, such as /api/v3: the operator adds it")
+    )]
+    pub url: Option<String>,
+}
+
+/// What applies to every project unless it states otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectDefaults {
+    /// Merged under each project's settings, member by member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsSpec>,
+}
+
+/// What the operator reports.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComposioOrganizationStatus {
+    /// Generation of the spec that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready; Reconciling and Stalled while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Id at Composio, known as soon as the organization has a project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub organization_id: Option<String>,
+}

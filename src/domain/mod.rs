@@ -1,0 +1,15 @@
+//! Pure decisions. No clock, no randomness, no client: whatever they need comes in as a value.
+
+pub mod answer;
+pub mod claim;
+pub mod condition;
+pub mod evidence;
+pub mod failure;
+pub mod ids;
+pub mod key;
+pub mod plan;
+pub mod reason;
+pub mod redact;
+pub mod settings;
+pub mod template;
+pub mod world;

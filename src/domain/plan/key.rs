@@ -1,0 +1,63 @@
+//! From a known project to a known key.
+
+use super::{Action, Step, preflight, suspended};
+use crate::domain::claim::{Attempt, Claim, Illegal, Origin};
+use crate::domain::reason::Reason;
+use crate::domain::world::{Desired, SecretView, World};
+
+/// A project of ours without a key may be replaced for this long after its creation.
+const REPLACEABLE_SECONDS: i64 = 3600;
+/// How many creations without a key it takes to stop replacing projects.
+const MOST_REPLACEMENTS: u32 = 3;
+
+/// The claim is `KeyPending`.
+pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result<Step, Illegal> {
+    if world.pass.is_key_refused {
+        return refused(world, claim);
+    }
+    if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
+        // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
+        // waiting until it is settled costs nothing.
+        let announced = Attempt { number: rotation.attempt, started_time: rotation.started_time, conflict: false };
+        let left = world.settling.left(&[announced]);
+        if !left.is_zero() {
+            return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
+        }
+    } else if desired.is_suspended {
+        return Ok(suspended());
+    } else if matches!(world.secret, SecretView::Foreign(_)) {
+        return Ok(preflight(desired, world).unwrap_or_else(suspended));
+    }
+    let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
+    Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))
+}
+
+/// Composio issues no key by regenerate. A project that this claim made just now is empty and useless: it may be made
+/// again, this time with a key in the answer. Anything else is kept.
+fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
+    let is_ours_for_certain = claim.origin() == Some(Origin::Created) && claim.published().is_none();
+    let is_young = claim.created_time().is_some_and(|created| {
+        world.settling.now.duration_since(created).as_secs() < REPLACEABLE_SECONDS
+    });
+    if is_ours_for_certain && is_young && claim.last_attempt() < MOST_REPLACEMENTS {
+        let claim = claim.clone().announce_deletion(world.settling.now)?;
+        return Ok(Step::Do(Action::DeleteUnusable(Box::new(claim))));
+    }
+    let id = claim.project_id().map(ToString::to_string).unwrap_or_default();
+    Ok(Step::Stall(Reason::KeyUnavailable, format!("project {id}")))
+}
+
+/// The claim is `Deleting` and nobody is waiting for the answer: when it is settled, a read by id tells.
+pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
+    let started_time = claim.deletion_started_time().unwrap_or(world.settling.now);
+    let left = world.settling.left(&[Attempt { number: 0, started_time, conflict: false }]);
+    if !left.is_zero() {
+        return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
+    }
+    let claim = claim.clone();
+    Ok(Step::Do(match world.pass.exists {
+        None => Action::ReadProject,
+        Some(true) => Action::WriteClaim(Box::new(claim.kept()?)),
+        Some(false) => Action::WriteClaim(Box::new(claim.gone()?)),
+    }))
+}

@@ -1,0 +1,183 @@
+//! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
+//!
+//! claim → key → settings → Secret → record. Deletion, suspension, namespace and organization come before, in
+//! `validate`, which needs no look at the world.
+
+mod create;
+mod key;
+mod orphan;
+mod settings;
+mod validate;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub(crate) use self::create::name_taken;
+pub use self::orphan::{OrphanStep, orphan};
+pub use self::validate::{Wish, validate};
+use super::claim::{Claim, Illegal, Phase, Published, Record};
+use super::failure::Failure;
+use super::reason::Reason;
+use super::settings::Settings;
+use super::world::{ClaimView, Desired, SecretView, World};
+
+/// What one look at the world leads to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Not ours to touch: not a single write.
+    Ignore,
+    /// Do this, then look again.
+    Do(Action),
+    /// Something else has to happen first; look again after this time at the latest.
+    Wait(Reason, String, Duration),
+    /// A person has to act.
+    Stall(Reason, String),
+    /// Everything that the spec asks is so.
+    Done,
+}
+
+/// One thing to do. At most one remote mutation, framed by writes of the claim.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Write the claim (create it where there is none), which announces `attempt`; then create the project.
+    CreateProject {
+        /// With the attempt in it.
+        claim: Box<Claim>,
+        /// Its number.
+        attempt: u32,
+        /// To be given at creation.
+        config: Option<Settings>,
+    },
+    /// Write the claim, nothing else.
+    WriteClaim(Box<Claim>),
+    /// Write the claim, then end the pass with this failure.
+    Conclude(Box<Claim>, Failure),
+    /// Walk over the organization's list, and read the project by id where it is worth it.
+    ReadEvidence,
+    /// Write the claim, which announces `attempt`; then have a new key issued.
+    AcquireKey {
+        /// With the announcement in it.
+        claim: Box<Claim>,
+        /// Its number.
+        attempt: u32,
+    },
+    /// Write the claim, which announces it; then delete its project, which is ours for certain, empty, and can never
+    /// have a key.
+    DeleteUnusable(Box<Claim>),
+    /// Read the claim's project by id.
+    ReadProject,
+    /// Read the settings with the project's key.
+    ReadSettings,
+    /// Change these members with the project's key.
+    PatchSettings(Settings),
+    /// Create or update the Secret.
+    PublishSecret,
+}
+
+/// Distance to the next look where only another object's change helps, and a watch tells of it.
+pub const WATCHED: Duration = Duration::from_mins(10);
+/// Distance to the next look where a task of this process is about to finish.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// Decides. An illegal transition is a fault of ours and ends as [`Reason::InternalError`].
+pub fn plan(desired: &Desired, world: &World) -> Step {
+    match decide(desired, world) {
+        Ok(step) => step,
+        Err(illegal) => Step::Stall(Reason::InternalError, illegal.to_string()),
+    }
+}
+
+fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
+    let record = match &world.claim {
+        ClaimView::Unreadable(why) => return Ok(Step::Stall(Reason::ClaimUnreadable, why.clone())),
+        ClaimView::Absent => return create::first(desired, world),
+        ClaimView::Present(record) => record,
+    };
+    if record.claim.owner().uid != desired.uid {
+        return Ok(take_over(desired, world, record));
+    }
+    if world.is_in_flight {
+        return Ok(Step::Wait(Reason::Creating, String::new(), IN_FLIGHT));
+    }
+    match record.claim.phase() {
+        Phase::Creating => create::creating(desired, world, &record.claim),
+        Phase::KeyPending => key::pending(desired, world, &record.claim),
+        Phase::Deleting => key::deleting(world, &record.claim),
+        Phase::Owned => owned(desired, world, record),
+    }
+}
+
+/// The claim belongs to another resource. While that exists, this one waits; afterwards the same namespace (by UID)
+/// takes the claim back, since a resource may be renamed; another one must not inherit a key.
+fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
+    let (theirs, ours) = (record.claim.owner(), &world.owner);
+    let same_namespace = (&theirs.namespace, &theirs.namespace_uid) == (&ours.namespace, &ours.namespace_uid);
+    if world.is_held {
+        let holder = if same_namespace {
+            format!("ComposioProject {:?}", theirs.name)
+        } else {
+            "a ComposioProject of another namespace".to_owned()
+        };
+        let detail = format!("{holder} manages {:?}", record.claim.project_name().as_str());
+        return Step::Wait(Reason::ClaimHeld, detail, WATCHED);
+    }
+    if !same_namespace {
+        return Step::Stall(Reason::RebindDenied, format!("{:?}", record.claim.project_name().as_str()));
+    }
+    if desired.is_suspended {
+        return suspended();
+    }
+    Step::Do(Action::WriteClaim(Box::new(record.claim.clone().rebound(ours.clone()))))
+}
+
+fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Illegal> {
+    let claim = &record.claim;
+    if !claim.attempts().is_empty() && world.settling.left(claim.attempts()).is_zero() {
+        return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().settled()))));
+    }
+    if desired.is_suspended {
+        return Ok(suspended());
+    }
+    // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
+    let settings = settings::next(desired, world, claim)?;
+    if let settings::Next::Do(action) = settings {
+        return Ok(Step::Do(action));
+    }
+    match &world.secret {
+        SecretView::Foreign(whose) => return Ok(secret_conflict(whose)),
+        SecretView::Absent | SecretView::Ours { is_current: false, .. } => return Ok(Step::Do(Action::PublishSecret)),
+        SecretView::Ours { uid, is_current: true } => {
+            let published = Published { name: desired.secret.name.clone(), uid: uid.clone() };
+            // Not in the pass that wrote it: until then the Secret is known by the key in it, and a creation stays
+            // within its writes.
+            if !world.pass.has_mutated && claim.published() != Some(&published) {
+                return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().publishing(published)?))));
+            }
+        }
+    }
+    Ok(match settings {
+        settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
+        settings::Next::Wait(reason, detail, after) => Step::Wait(reason, detail, after),
+        settings::Next::Synced | settings::Next::Do(_) => Step::Done,
+    })
+}
+
+/// What must hold before the first remote call, and before each later creation.
+fn preflight(desired: &Desired, world: &World) -> Option<Step> {
+    if desired.is_suspended {
+        return Some(suspended());
+    }
+    if let SecretView::Foreign(whose) = &world.secret {
+        return Some(secret_conflict(whose));
+    }
+    settings::preflight(desired)
+}
+
+fn secret_conflict(whose: &str) -> Step {
+    Step::Stall(Reason::SecretConflict, whose.to_owned())
+}
+
+pub(super) fn suspended() -> Step {
+    Step::Wait(Reason::Suspended, String::new(), WATCHED)
+}

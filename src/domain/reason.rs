@@ -1,0 +1,217 @@
+//! The closed list of condition reasons: what each says, who has to act, whether it stalls. A new one needs all three,
+//! a row in `docs/reasons.md` and a scenario that reaches it.
+
+/// Why a condition is as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "text() is the documentation, also the one that users read")]
+pub enum Reason {
+    // Both kinds
+    Suspended,
+    AddressNotAllowed,
+    InternalError,
+    // ComposioProject
+    Reconciled,
+    Creating,
+    ResolvingOutcome,
+    AcquiringKey,
+    ApplyingSettings,
+    Publishing,
+    Throttled,
+    OrganizationNotReady,
+    OrganizationNotFound,
+    NamespaceNotAllowed,
+    SpecInvalid,
+    SpecRejected,
+    NameTaken,
+    ClaimHeld,
+    RebindDenied,
+    KeyUnavailable,
+    KeyRejected,
+    SecretConflict,
+    SecretRefused,
+    SettingsIncomplete,
+    SettingsUnavailable,
+    SettingsNotApplied,
+    ClaimUnreadable,
+    TransientFailure,
+    // ComposioOrganization
+    KeyAccepted,
+    KeySecretMissing,
+    KeyInvalid,
+    EndpointUnreachable,
+    EndpointInvalid,
+}
+
+impl Reason {
+    /// All of them, for documentation and metrics.
+    pub const ALL: [Reason; 32] = [
+        Reason::Suspended,
+        Reason::AddressNotAllowed,
+        Reason::InternalError,
+        Reason::Reconciled,
+        Reason::Creating,
+        Reason::ResolvingOutcome,
+        Reason::AcquiringKey,
+        Reason::ApplyingSettings,
+        Reason::Publishing,
+        Reason::Throttled,
+        Reason::OrganizationNotReady,
+        Reason::OrganizationNotFound,
+        Reason::NamespaceNotAllowed,
+        Reason::SpecInvalid,
+        Reason::SpecRejected,
+        Reason::NameTaken,
+        Reason::ClaimHeld,
+        Reason::RebindDenied,
+        Reason::KeyUnavailable,
+        Reason::KeyRejected,
+        Reason::SecretConflict,
+        Reason::SecretRefused,
+        Reason::SettingsIncomplete,
+        Reason::SettingsUnavailable,
+        Reason::SettingsNotApplied,
+        Reason::ClaimUnreadable,
+        Reason::TransientFailure,
+        Reason::KeyAccepted,
+        Reason::KeySecretMissing,
+        Reason::KeyInvalid,
+        Reason::EndpointUnreachable,
+        Reason::EndpointInvalid,
+    ];
+
+    /// What has happened, as a sentence without its end.
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::Suspended => "reconciliation is suspended",
+            Reason::AddressNotAllowed => "Composio refuses the operator's network address",
+            Reason::InternalError => "the operator met a fault of its own",
+            Reason::Reconciled => "the project is configured and its key is published",
+            Reason::Creating => "the project is being created",
+            Reason::ResolvingOutcome => "the outcome of a creation is unknown and is being looked up at Composio",
+            Reason::AcquiringKey => "the project exists and its key is being issued",
+            Reason::ApplyingSettings => "settings are being applied",
+            Reason::Publishing => "the Secret is being written",
+            Reason::Throttled => "Composio limits the rate of the organization's requests",
+            Reason::OrganizationNotReady => "the organization is not ready",
+            Reason::OrganizationNotFound => "there is no such ComposioOrganization in the operator's namespace",
+            Reason::NamespaceNotAllowed => "projects are not allowed in this namespace",
+            Reason::SpecInvalid => "the spec cannot be used",
+            Reason::SpecRejected => "Composio refused the project",
+            Reason::NameTaken => "a project of this name exists at Composio and is not this resource's",
+            Reason::ClaimHeld => "another resource manages the project of this name",
+            Reason::RebindDenied => "the project of this name was made for another namespace, or for one that was deleted",
+            Reason::KeyUnavailable => "the project exists, but Composio does not issue a key for it",
+            Reason::KeyRejected => "Composio rejects the project's key",
+            Reason::SecretConflict => "a Secret of this name exists and is not this resource's",
+            Reason::SecretRefused => "the API server refused the Secret",
+            Reason::SettingsIncomplete => "settings can be applied at creation only, and not all that creation requires are stated",
+            Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
+            Reason::SettingsNotApplied => "Composio accepted settings but did not apply them",
+            Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
+            Reason::TransientFailure => "a request failed and is repeated",
+            Reason::KeyAccepted => "Composio accepts the organization key",
+            Reason::KeySecretMissing => "the Secret with the organization key is missing or has no usable entry",
+            Reason::KeyInvalid => "Composio rejects the organization key",
+            Reason::EndpointUnreachable => "Composio cannot be reached",
+            Reason::EndpointInvalid => "the endpoint cannot be used",
+        }
+    }
+
+    /// What a person has to do; `None` where nobody has to.
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Reason::Suspended => Some("set spec.suspend to false to go on"),
+            Reason::AddressNotAllowed => Some("an administrator allows the operator's address in the Composio dashboard"),
+            Reason::InternalError => Some("report the operator's log to its maintainers"),
+            Reason::OrganizationNotReady => Some("see the conditions of the ComposioOrganization"),
+            Reason::OrganizationNotFound => Some("create it, or correct spec.organizationRef.name"),
+            Reason::NamespaceNotAllowed => Some("create the resource in another namespace than the operator's"),
+            Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
+            Reason::NameTaken => Some("choose another name, or ask the organization's administrator whose project it is"),
+            Reason::ClaimHeld => Some("delete the other resource, or choose another name"),
+            Reason::RebindDenied => Some("choose another name, or ask the operator's administrator"),
+            Reason::KeyUnavailable => Some("have key regeneration enabled for the organization at Composio"),
+            Reason::KeyRejected => Some("issue a new key for the project, or delete the project at Composio"),
+            Reason::SecretConflict => Some("remove that Secret, or choose another spec.secret.name"),
+            Reason::SecretRefused => Some("remove what refuses it, such as a quota or an admission policy"),
+            Reason::SettingsIncomplete => {
+                Some("state is2FAEnabled, maskSecretKeysInConnectedAccount and logVisibilitySetting together")
+            }
+            Reason::SettingsUnavailable => Some("change the settings in the Composio dashboard, or remove them from the spec"),
+            Reason::SettingsNotApplied => Some("check that the organization's plan allows them, or remove them from the spec"),
+            Reason::ClaimUnreadable => Some("restore the Secret from a backup of the operator's namespace"),
+            Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
+            Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
+            Reason::EndpointUnreachable => Some("check spec.endpoint.url, the network and the proxy settings"),
+            Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
+            Reason::Reconciled
+            | Reason::Creating
+            | Reason::ResolvingOutcome
+            | Reason::AcquiringKey
+            | Reason::ApplyingSettings
+            | Reason::Publishing
+            | Reason::Throttled
+            | Reason::TransientFailure
+            | Reason::KeyAccepted => None,
+        }
+    }
+
+    /// Nothing that the operator can do alone will help (`Stalled=True`).
+    pub fn stalls(self) -> bool {
+        matches!(
+            self,
+            Reason::AddressNotAllowed
+                | Reason::InternalError
+                | Reason::NamespaceNotAllowed
+                | Reason::SpecInvalid
+                | Reason::SpecRejected
+                | Reason::NameTaken
+                | Reason::RebindDenied
+                | Reason::KeyUnavailable
+                | Reason::KeyRejected
+                | Reason::SecretConflict
+                | Reason::SettingsIncomplete
+                | Reason::SettingsUnavailable
+                | Reason::SettingsNotApplied
+                | Reason::ClaimUnreadable
+                | Reason::KeySecretMissing
+                | Reason::KeyInvalid
+                | Reason::EndpointInvalid
+        )
+    }
+
+    /// The word in conditions, Events and metrics.
+    pub fn as_str(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// The sentence for a person: what happened (with `detail` where there is one) and who has to do what.
+    pub fn message(self, detail: &str) -> String {
+        let what = if detail.is_empty() { self.text().to_owned() } else { format!("{}: {detail}", self.text()) };
+        match self.remedy() {
+            Some(remedy) => format!("{what}; {remedy}"),
+            None => what,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn all_lists_each_reason_once() {
+        let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
+        assert_eq!(distinct.len(), Reason::ALL.len());
+        assert_eq!(Reason::EndpointInvalid as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
+    }
+
+    #[test]
+    fn whoever_stalls_says_who_has_to_do_what() {
+        for reason in Reason::ALL.into_iter().filter(|reason| reason.stalls()) {
+            assert!(reason.remedy().is_some(), "{reason:?} stalls without a remedy");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a decision needs to know: the validated wish, and the world as `controller::project::gather` found it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::claim::{Owner, Record};
+use super::evidence::{Evidence, Settling};
+use super::failure::Failure;
+use super::ids::{OrganizationId, ProjectName};
+use super::settings::Settings;
+
+/// Names of the three entries of the published Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryNames {
+    /// Entry with the key.
+    pub api_key: String,
+    /// Entry with the project's id.
+    pub project_id: String,
+    /// Entry with the base URL; written only when it is named.
+    pub base_url: Option<String>,
+}
+
+/// The published Secret, as the spec wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretWish {
+    /// Its name, in the resource's own namespace.
+    pub name: String,
+    /// Names of the three entries.
+    pub entries: EntryNames,
+    /// Further entries: name and template. Their placeholders are known to be allowed.
+    pub template: BTreeMap<String, String>,
+    /// Labels kept on it, beside the operator's own.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations kept on it, beside the operator's own.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The organization that a spec refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OrganizationView {
+    /// There is no such ComposioOrganization in the operator's namespace.
+    NotFound,
+    /// No calls may be made; why.
+    NotReady(String),
+    /// No calls are made for this long, after a 429.
+    Paused(Duration),
+    /// Ready.
+    Ready(OrganizationFacts),
+}
+
+/// What a project needs to know of its organization.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrganizationFacts {
+    /// Its id at Composio, once known.
+    pub id: Option<OrganizationId>,
+    /// `spec.projectNameTemplate` or its default.
+    pub template: String,
+    /// `spec.projectDefaults.settings`.
+    pub defaults: Settings,
+    /// Whether its settings endpoint answers.
+    pub settings_endpoint: Capability,
+    /// Base URL of the API.
+    pub base_url: String,
+}
+
+/// Whether the organization's settings endpoint answers (API 7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Capability {
+    /// Not tried yet, or too long ago.
+    #[default]
+    Unknown,
+    /// It answered.
+    Available,
+    /// It is gone; not tried again for hours.
+    Unavailable,
+}
+
+/// A validated spec: defaults merged, names rendered. Nothing after validation looks at the raw spec.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+    /// UID of the resource.
+    pub uid: String,
+    /// Name of the ComposioOrganization.
+    pub organization: String,
+    /// Its id at Composio, once known.
+    pub organization_id: Option<OrganizationId>,
+    /// Whether its settings endpoint answers.
+    pub settings_endpoint: Capability,
+    /// Full name of the project.
+    pub project_name: ProjectName,
+    /// Managed members: the project's over the organization's defaults.
+    pub settings: Settings,
+    /// The published Secret.
+    pub secret: SecretWish,
+    /// Base URL of the API, for the Secret.
+    pub base_url: String,
+    /// Start nothing new.
+    pub is_suspended: bool,
+}
+
+/// The claim of the wanted project.
+#[derive(Clone)]
+pub enum ClaimView {
+    /// There is none.
+    Absent,
+    /// It cannot be used; why.
+    Unreadable(String),
+    /// As the ledger holds it.
+    Present(Box<Record>),
+}
+
+/// The Secret of the wanted name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretView {
+    /// There is none.
+    Absent,
+    /// Not this resource's; whose, for a person.
+    Foreign(String),
+    /// This resource's.
+    Ours {
+        /// UID of the Secret.
+        uid: String,
+        /// Nothing of ours differs.
+        is_current: bool,
+    },
+}
+
+/// What is known of the settings in this pass.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum SettingsView {
+    /// Not looked yet.
+    #[default]
+    Unseen,
+    /// As the API shows them.
+    Seen {
+        /// All known members.
+        observed: Settings,
+        /// They were changed in this pass before this look.
+        is_patched: bool,
+    },
+    /// Changed in this pass and not looked at since.
+    Patched,
+    /// Could not be read or changed in this pass.
+    Failed(Failure),
+}
+
+/// What this pass has already done; forgotten at its end.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pass {
+    /// A complete walk over the list.
+    pub evidence: Option<Evidence>,
+    /// Composio refused to issue a key.
+    pub is_key_refused: bool,
+    /// A read by id knows the claim's project.
+    pub exists: Option<bool>,
+    /// Settings.
+    pub settings: SettingsView,
+    /// A remote mutation or a write of the Secret has happened.
+    pub has_mutated: bool,
+}
+
+/// The world of one project.
+#[derive(Clone)]
+pub struct World {
+    /// The owner that this resource would write into a claim, with the live UID of its namespace.
+    pub owner: Owner,
+    /// The claim of the wanted project.
+    pub claim: ClaimView,
+    /// The claim's owner is another resource that still exists.
+    pub is_held: bool,
+    /// A task of this process is waiting for an answer for this claim.
+    pub is_in_flight: bool,
+    /// The Secret of the wanted name.
+    pub secret: SecretView,
+    /// Clocks for what is announced and unsettled.
+    pub settling: Settling,
+    /// What this pass has already done.
+    pub pass: Pass,
+}

@@ -1,0 +1,334 @@
+//! Start-up, the controllers, shutdown.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::wait::{Condition as _, conditions};
+use kube::{Api, Client, Resource, ResourceExt};
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::http;
+use super::readiness::{Gate, Readiness};
+use super::settings::Settings;
+use crate::composio::CallMetrics;
+use crate::controller::api_error::words;
+use crate::controller::context::{Context, Wake};
+use crate::controller::events::Events;
+use crate::controller::ledger::Ledger;
+use crate::controller::metrics::ReconcileMetrics;
+use crate::controller::{claims, organization, project};
+use crate::crd::{self, ComposioOrganization, ComposioProject};
+
+/// How long the first probes of the organizations may keep the projects waiting.
+const FIRST_PROBES: Duration = Duration::from_secs(15);
+/// Distance between two looks at something that start-up waits for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
+type References<K> = UnboundedReceiver<ObjectRef<K>>;
+
+/// An operator that is about to run: its settings, the API server's client, and what others may watch.
+pub struct Operator {
+    settings: Settings,
+    client: Client,
+    readiness: Readiness,
+    stop: CancellationToken,
+    listener: Option<tokio::net::TcpListener>,
+}
+
+/// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let client = Client::try_default().await.map_err(|error| {
+        anyhow::anyhow!("no API server: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
+    })?;
+    let stop = CancellationToken::new();
+    let operator = Operator::new(settings, client, stop.clone()).await?;
+    let signalled = async move {
+        let signal = signal().await;
+        info!(signal, "shutting down");
+        stop.cancel();
+    };
+    tokio::spawn(signalled);
+    operator.run().await
+}
+
+async fn signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = tokio::signal::ctrl_c() => "SIGINT",
+        },
+        Err(_) => tokio::signal::ctrl_c().await.map_or("none", |()| "SIGINT"),
+    }
+}
+
+impl Operator {
+    /// Binds the HTTP address. Cancel `stop` to shut down.
+    pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
+        let listener = Some(http::bind(settings.http_address).await?);
+        Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
+    }
+
+    /// Its gates.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Where probes and metrics are served.
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        self.listener.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Runs until stopped. Probes and metrics are served from the beginning to the end.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut registry = Registry::with_prefix("composio_operator");
+        let (metrics, call_metrics) = (ReconcileMetrics::default(), CallMetrics::default());
+        metrics.register(&mut registry);
+        call_metrics.register(&mut registry);
+        let http_stop = CancellationToken::new();
+        let served = self.listener.take().map(|listener| {
+            tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
+        });
+        let result = match self.stop.clone().run_until_cancelled_owned(self.start(metrics, call_metrics)).await {
+            None => Ok(()),
+            Some(Ok((context, controllers))) => {
+                self.work(&context, controllers).await;
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+        };
+        http_stop.cancel();
+        if let Some(served) = served {
+            let _ = served.await;
+        }
+        result
+    }
+
+    /// Waits for what the controllers need.
+    async fn start(
+        &self,
+        metrics: ReconcileMetrics,
+        call_metrics: CallMetrics,
+    ) -> anyhow::Result<(Arc<Context>, Wakes)> {
+        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
+        self.await_crds().await;
+        self.readiness.open(Gate::CrdsEstablished);
+        let ledger = loop {
+            match Ledger::open(self.client.clone(), &self.settings.namespace).await {
+                Ok(ledger) => break ledger,
+                Err(error) if error.is::<kube::Error>() => {
+                    warn!(%error, "the ledger cannot be opened yet; does the operator's namespace exist?");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        self.readiness.open(Gate::LedgerOpen);
+        let (wake, wakes) = wakes();
+        let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| std::process::id().to_string());
+        let context = Context {
+            client: self.client.clone(),
+            namespace: self.settings.namespace.clone(),
+            ledger,
+            organizations: Default::default(),
+            limits: self.settings.limits(),
+            observe_interval: self.settings.observe_interval,
+            sightings: Default::default(),
+            in_flight: Default::default(),
+            waiters: Default::default(),
+            failures: Default::default(),
+            tasks: TaskTracker::new(),
+            wake,
+            events: Events::new(self.client.clone(), instance),
+            metrics,
+            call_metrics,
+            claims: OnceLock::new(),
+        };
+        Ok((Arc::new(context), wakes))
+    }
+
+    /// Waits until both definitions are established. Without the right to look (namespaced roles) it goes on: the
+    /// watches wait by themselves.
+    async fn await_crds(&self) {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for name in crd::all().iter().map(ResourceExt::name_any) {
+            loop {
+                match api.get_opt(&name).await {
+                    Ok(found) if conditions::is_crd_established().matches_object(found.as_ref()) => break,
+                    Ok(_) => warn!(name, "the CustomResourceDefinition is not established; apply the files of crds/"),
+                    Err(kube::Error::Api(status)) if status.is_forbidden() => break,
+                    Err(error) => warn!(name, error = words(&error), "the CustomResourceDefinition cannot be read"),
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+
+    /// Runs the controllers until stopped, then lets what is running finish.
+    async fn work(&self, context: &Arc<Context>, wakes: Wakes) {
+        let stop = self.stop.clone();
+        let projects: Projects = Arc::default();
+        let (organizations, run_organizations) = organization::controller(
+            context.clone(),
+            stream(wakes.organizations),
+            wake_projects_of(context.clone(), projects.clone()),
+            stop.clone(),
+        );
+        let (claims, run_claims) = claims::controller(
+            context.clone(),
+            stream(wakes.claims),
+            wake_organizations_of(context.clone(), organizations.clone()),
+            stop.clone(),
+        );
+        // Set once, here.
+        let _ = context.claims.set(claims.clone());
+        let mut running: Vec<BoxFuture<'static, ()>> = vec![run_organizations.boxed(), run_claims.boxed()];
+        let mut stores = Vec::new();
+        for (api, wake) in self.project_apis(wakes.projects) {
+            let workers = self.settings.workers;
+            let (store, run) = project::controller(context.clone(), api, wake, workers, stop.clone());
+            stores.push(store);
+            let (context, organizations) = (context.clone(), organizations.clone());
+            let run = async move {
+                first_probes(&context, &organizations).await;
+                run.await;
+            };
+            running.push(run.boxed());
+        }
+        let _ = projects.set(stores.clone());
+        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let running = async {
+            tokio::join!(join_all(running), stop.run_until_cancelled(synced));
+            context.tasks.close();
+            context.tasks.wait().await;
+        };
+        let deadline = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(self.settings.shutdown_timeout).await;
+        };
+        tokio::select! {
+            () = running => info!("stopped"),
+            () = deadline => warn!("stopped before everything had finished; the claims know what is open"),
+        }
+    }
+
+    /// One watch per namespace, or one for all; each with the looks that are asked for in it.
+    fn project_apis(
+        &self,
+        mut wake: References<ComposioProject>,
+    ) -> Vec<(Api<DeserializeGuard<ComposioProject>>, futures::stream::BoxStream<'static, ObjectRef<ComposioProject>>)>
+    {
+        if self.settings.watch_namespaces.is_empty() {
+            return vec![(Api::all(self.client.clone()), stream(wake).boxed())];
+        }
+        let mut namespaces = self.settings.watch_namespaces.clone();
+        namespaces.sort();
+        namespaces.dedup();
+        let (senders, watched): (Vec<_>, Vec<_>) = namespaces
+            .into_iter()
+            .map(|namespace| {
+                let (sender, receiver) = unbounded_channel();
+                let api = Api::namespaced(self.client.clone(), &namespace);
+                ((namespace, sender), (api, stream(receiver).boxed()))
+            })
+            .unzip();
+        tokio::spawn(async move {
+            while let Some(reference) = wake.recv().await {
+                let wanted = senders.iter().find(|(name, _)| reference.namespace.as_ref() == Some(name));
+                if let Some((_, sender)) = wanted {
+                    let _ = sender.send(reference);
+                }
+            }
+        });
+        watched
+    }
+}
+
+/// The receiving ends of [`Wake`].
+struct Wakes {
+    projects: References<ComposioProject>,
+    organizations: References<ComposioOrganization>,
+    claims: References<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+}
+
+fn wakes() -> (Wake, Wakes) {
+    let (projects, receive_projects) = unbounded_channel();
+    let (organizations, receive_organizations) = unbounded_channel();
+    let (claims, receive_claims) = unbounded_channel();
+    (
+        Wake { projects, organizations, claims },
+        Wakes { projects: receive_projects, organizations: receive_organizations, claims: receive_claims },
+    )
+}
+
+fn stream<K: Resource<DynamicType: Send> + Send + 'static>(
+    mut receiver: References<K>,
+) -> impl futures::Stream<Item = ObjectRef<K>> + Send + 'static
+where
+    ObjectRef<K>: Send,
+{
+    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
+}
+
+/// Asks for a look at every project of an organization for which calls have become possible.
+fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
+    move |name| {
+        for project in projects.get().into_iter().flatten().flat_map(Store::state) {
+            let reference = project.spec.organization_ref.as_ref().and_then(|reference| reference.name.as_deref());
+            if reference.unwrap_or("default") == name {
+                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            }
+        }
+    }
+}
+
+/// Asks for a look at every organization whose key is in a Secret that has changed.
+fn wake_organizations_of(
+    context: Arc<Context>,
+    organizations: Store<ComposioOrganization>,
+) -> impl Fn(&str) + Send + Sync + 'static {
+    move |secret| {
+        for organization in organizations.state() {
+            if organization.spec.api_key_secret_ref.name == secret {
+                let _ = context.wake.organizations.send(ObjectRef::from_obj(&*organization));
+            }
+        }
+    }
+}
+
+/// Waits until each organization has been looked at once, so that a restart tells no project that its organization is
+/// unknown. Bounded: a probe that hangs keeps nobody waiting for long.
+async fn first_probes(context: &Context, organizations: &Store<ComposioOrganization>) {
+    let probed = async {
+        let _ = organizations.wait_until_ready().await;
+        while organizations.state().iter().any(|known| context.organizations.get(&known.name_any()).is_none()) {
+            tokio::time::sleep(LOOK_AGAIN / 20).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_PROBES, probed).await;
+}
+
+async fn synced(
+    readiness: Readiness,
+    organizations: Store<ComposioOrganization>,
+    claims: Store<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+    projects: Vec<Store<ComposioProject>>,
+) {
+    let projects = join_all(projects.iter().map(Store::wait_until_ready));
+    let (organizations, claims, projects) =
+        tokio::join!(organizations.wait_until_ready(), claims.wait_until_ready(), projects);
+    if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
+        readiness.open(Gate::CachesSynced);
+        info!("ready");
+    }
+}

@@ -1,0 +1,113 @@
+//! All settings of the process: flags with environment variables, read here and nowhere else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::composio::Limits;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "composio-operator", version, about = "Manages Composio projects as Kubernetes resources")]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of `run`, where no subcommand is given.
+    #[command(flatten)]
+    pub run: Settings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator (default)
+    Run(Box<Settings>),
+    /// Print the CustomResourceDefinitions as YAML
+    Crds {
+        /// Write one file per kind into this directory instead
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Settings of a running operator.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// The operator's own namespace: its organizations, their keys and the ledger are in it, and nothing else should be
+    #[arg(long, env = "COMPOSIO_OPERATOR_NAMESPACE", default_value = "composio-system", value_name = "NAME")]
+    pub namespace: String,
+    /// Namespaces whose ComposioProjects are managed, separated by commas [default: all]
+    #[arg(long, env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    pub watch_namespaces: Vec<String>,
+    /// Most passes over ComposioProjects at once, in each watched namespace
+    #[arg(long, env = "COMPOSIO_OPERATOR_WORKERS", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: u16,
+    /// Where /livez, /readyz and /metrics are served
+    #[arg(long, env = "COMPOSIO_OPERATOR_HTTP_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    pub http_address: SocketAddr,
+    /// How logs are written; what is logged is set by RUST_LOG [default filter: info]
+    #[arg(long, env = "COMPOSIO_OPERATOR_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Longest time from sending a request to Composio to its answer
+    #[arg(long, env = "COMPOSIO_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// What is added to the request timeout and the send gate of 5s before an unknown outcome counts as settled
+    #[arg(long, env = "COMPOSIO_OPERATOR_SETTLE_MARGIN", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub settle_margin: Duration,
+    /// Longest time between two looks at a resource
+    #[arg(long, env = "COMPOSIO_OPERATOR_OBSERVE_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub observe_interval: Duration,
+    /// How long running passes and answers that are awaited may take after SIGTERM
+    #[arg(long, env = "COMPOSIO_OPERATOR_SHUTDOWN_TIMEOUT", default_value = "25s", value_name = "DURATION", value_parser = duration)]
+    pub shutdown_timeout: Duration,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people; in colour on a terminal.
+    Text,
+}
+
+impl Settings {
+    /// Bounds of the safety protocols.
+    pub fn limits(&self) -> Limits {
+        Limits { request_deadline: self.request_timeout, gate: Limits::GATE, settle_margin: self.settle_margin }
+    }
+}
+
+/// Durations such as `30s`, `10m` or `1h 30m`, longer than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 30s, 10m or 1h");
+    let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_run_is_the_default() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["composio-operator", "--namespace", "x", "--watch-namespaces", "a,b"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.watch_namespaces, ["a", "b"]);
+        assert_eq!(cli.run.limits().settle(), Duration::from_secs(65));
+    }
+
+    #[test]
+    fn a_wrong_duration_is_refused_with_a_good_one_as_an_example() {
+        let error = Cli::try_parse_from(["composio-operator", "--request-timeout", "soon"]).unwrap_err().to_string();
+        assert!(error.contains("--request-timeout") && error.contains("30s, 10m or 1h"), "{error}");
+        assert!(Cli::try_parse_from(["composio-operator", "--request-timeout", "0s"]).is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! The test bed.
+
+pub mod controlplane;
+pub mod emulator;
+pub mod eventually;
+pub mod proxy;
+pub mod world;

@@ -1,0 +1,258 @@
+//! One control plane (shared by the test binary), one emulator, and operators, in process or as children. Each world has
+//! namespaces of its own, so that tests run in parallel. What must hold at the end of every scenario is in `check`.
+
+mod canary;
+mod check;
+mod child;
+mod operator;
+
+use std::time::Duration;
+
+use composio_operator::crd::{self, ComposioOrganization, ComposioProject};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+pub use self::canary::capture_logs;
+pub use self::check::Claims;
+pub use self::child::Child;
+use self::operator::Running;
+use crate::controlplane::{ControlPlane, Options};
+use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions};
+use crate::eventually::eventually;
+
+/// How long a scenario waits for one thing. Long, because two cores serve everything.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// See the module.
+pub struct World {
+    /// The control plane of this test binary.
+    pub control_plane: &'static ControlPlane,
+    /// Its administrator.
+    pub client: Client,
+    /// Namespace of the operator.
+    pub system: String,
+    /// Namespace of the projects.
+    pub namespace: String,
+    /// Further namespaces of projects.
+    pub others: Vec<String>,
+    /// The API.
+    pub emulator: Emulator,
+    /// Switches and journal of the API.
+    pub control: Control,
+    /// The organization that ComposioOrganization `default` stands for.
+    pub organization: Organization,
+    operator: Option<Running>,
+}
+
+#[expect(clippy::expect_used, clippy::panic, reason = "a world that cannot be made fails its test, with the reason")]
+impl World {
+    /// A world with a running operator and a ready organization `default`.
+    pub async fn start() -> Self {
+        let mut world = Self::without_operator().await;
+        world.start_operator().await;
+        world.organization_ready("default").await;
+        world
+    }
+
+    /// The same without operator.
+    pub async fn without_operator() -> Self {
+        capture_logs();
+        let control_plane = match ControlPlane::shared(Options::with_crds(crd::all())).await {
+            Ok(control_plane) => control_plane,
+            Err(error) => panic!("no control plane: {error}"),
+        };
+        let client = control_plane.client().await.expect("an administrator's client");
+        let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
+        let control = emulator.control();
+        let organization = control.add_organization(OrganizationOptions::named("default"));
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let mut world = Self {
+            control_plane,
+            client,
+            system: format!("system-{}", &id[..10]),
+            namespace: format!("team-{}", &id[..10]),
+            others: Vec::new(),
+            emulator,
+            control,
+            organization,
+            operator: None,
+        };
+        let (system, namespace) = (world.system.clone(), world.namespace.clone());
+        world.create_namespace(&system).await;
+        world.create_namespace(&namespace).await;
+        let key = world.organization.key.clone();
+        world.add_organization("default", &key, json!({})).await;
+        world
+    }
+
+    /// One more namespace that an operator started later watches.
+    pub async fn add_namespace(&mut self) -> String {
+        let name = format!("{}-{}", self.namespace, self.others.len() + 2);
+        self.create_namespace(&name).await;
+        self.others.push(name.clone());
+        name
+    }
+
+    async fn create_namespace(&mut self, name: &str) {
+        let namespace: Namespace = from(json!({"metadata": {"name": name}}));
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.create(&PostParams::default(), &namespace).await.expect("a fresh namespace");
+    }
+
+    /// Key Secret `<name>-key` and ComposioOrganization `name` of the emulator, with `spec` merged over.
+    pub async fn add_organization(&self, name: &str, key: &str, spec: Value) {
+        self.set_organization_key(name, key).await;
+        let mut object = json!({
+            "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization",
+            "metadata": {"name": name},
+            "spec": {"apiKeySecretRef": {"name": format!("{name}-key")}, "endpoint": {"url": self.emulator.url()}}
+        });
+        if let (Some(target), Some(more)) = (object["spec"].as_object_mut(), spec.as_object()) {
+            target.extend(more.clone());
+        }
+        self.apply_to::<ComposioOrganization>(&self.system, &object).await.expect("an organization");
+    }
+
+    /// Writes the key of an organization into its Secret.
+    pub async fn set_organization_key(&self, name: &str, key: &str) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{name}-key")},
+            "stringData": {"apiKey": key}
+        });
+        self.apply_to::<Secret>(&self.system, &secret).await.expect("a key Secret");
+    }
+
+    /// Server-side apply, as `kubectl apply --server-side` does it.
+    pub async fn apply_to<K>(&self, namespace: &str, object: &Value) -> kube::Result<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let params = PatchParams::apply("tests").force().validation_strict();
+        api.patch(&name, &params, &Patch::Apply(object)).await
+    }
+
+    /// Applies a ComposioProject with this spec in the world's namespace.
+    pub async fn apply(&self, name: &str, spec: Value) -> ComposioProject {
+        self.apply_in(&self.namespace, name, spec).await
+    }
+
+    /// Applies a ComposioProject with this spec.
+    pub async fn apply_in(&self, namespace: &str, name: &str, spec: Value) -> ComposioProject {
+        let object = project(name, spec);
+        self.apply_to(namespace, &object).await.expect("a project that the API server accepts")
+    }
+
+    /// The ComposioProjects of the world's namespace.
+    pub fn projects(&self) -> Api<ComposioProject> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The Secrets of the world's namespace.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Waits until the project has been reconciled with its present spec and is Ready.
+    pub async fn ready(&self, name: &str) -> ComposioProject {
+        self.ready_in(&self.namespace, name).await
+    }
+
+    /// The same in another namespace.
+    pub async fn ready_in(&self, namespace: &str, name: &str) -> ComposioProject {
+        self.reaches(namespace, name, "Ready", "True", "Reconciled").await
+    }
+
+    /// Waits until `Ready` is false with this reason, for the present spec.
+    pub async fn not_ready(&self, name: &str, reason: &str) -> ComposioProject {
+        self.reaches(&self.namespace, name, "Ready", "False", reason).await
+    }
+
+    /// Waits until a condition of a project has this status and reason, for the present spec.
+    pub async fn reaches(&self, namespace: &str, name: &str, kind: &str, status: &str, reason: &str) -> ComposioProject {
+        let api: Api<ComposioProject> = Api::namespaced(self.client.clone(), namespace);
+        let what = format!("ComposioProject {name} has {kind}={status}, reason {reason}");
+        eventually(&what, PATIENCE, async || {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            let state = object.status.clone().unwrap_or_default();
+            let found = state.conditions.iter().find(|condition| condition.type_ == kind);
+            let is_met = found.is_some_and(|found| found.status == status && found.reason == reason);
+            let is_current = state.observed_generation == object.metadata.generation;
+            if is_met && is_current { Ok(object) } else { Err(format!("its status is {state:?}")) }
+        })
+        .await
+    }
+
+    /// Waits until the organization is Ready.
+    pub async fn organization_ready(&self, name: &str) -> ComposioOrganization {
+        self.organization_reaches(name, "True", "KeyAccepted").await
+    }
+
+    /// Waits until `Ready` of the organization has this status and reason.
+    pub async fn organization_reaches(&self, name: &str, status: &str, reason: &str) -> ComposioOrganization {
+        let api: Api<ComposioOrganization> = Api::namespaced(self.client.clone(), &self.system);
+        let what = format!("ComposioOrganization {name} has Ready={status}, reason {reason}");
+        eventually(&what, PATIENCE, async || {
+            let object = api.get(name).await.map_err(|error| error.to_string())?;
+            let state = object.status.clone().unwrap_or_default();
+            let found = state.conditions.iter().find(|condition| condition.type_ == "Ready");
+            match found.is_some_and(|found| found.status == status && found.reason == reason) {
+                true => Ok(object),
+                false => Err(format!("its status is {state:?}")),
+            }
+        })
+        .await
+    }
+
+    /// One entry of a Secret of the world's namespace.
+    pub async fn entry(&self, secret: &str, entry: &str) -> Option<String> {
+        let secret = self.secrets().get_opt(secret).await.expect("an API server that answers")?;
+        let value = secret.data.unwrap_or_default().remove(entry)?;
+        String::from_utf8(value.0).ok()
+    }
+
+    /// Asks for a look now, as a person does, so that a test need not wait for the next look.
+    pub async fn poke(&self, name: &str) {
+        let value = uuid::Uuid::new_v4().to_string();
+        let patch = json!({"metadata": {"annotations": {crd::RECONCILE_ANNOTATION: value}}});
+        let patched = self.projects().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.expect("a project that can be annotated");
+    }
+
+    /// Deletes a project and waits until it is gone.
+    pub async fn delete(&self, name: &str) {
+        let api = self.projects();
+        api.delete(name, &kube::api::DeleteParams::default()).await.expect("a project that can be deleted");
+        eventually(&format!("ComposioProject {name} is gone"), PATIENCE, async || {
+            match api.get_opt(name).await.map_err(|error| error.to_string())? {
+                None => Ok(()),
+                Some(object) => Err(format!("it has finalizers {:?}", object.finalizers())),
+            }
+        })
+        .await;
+    }
+}
+
+/// A ComposioProject as a manifest.
+pub fn project(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioProject",
+        "metadata": {"name": name}, "spec": spec
+    })
+}
+
+/// The three settings that creation requires together.
+pub fn complete_settings() -> Value {
+    json!({"is2FAEnabled": true, "maskSecretKeysInConnectedAccount": true, "logVisibilitySetting": "show_all"})
+}
+
+#[expect(clippy::expect_used, reason = "a literal of the test bed")]
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("a well-formed object")
+}

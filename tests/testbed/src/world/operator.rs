@@ -1,0 +1,82 @@
+//! An operator in process, with short time-outs, so that settle times fit into tests. The send gate is the real one.
+
+use std::time::Duration;
+
+use composio_operator::process::settings::{LogFormat, Settings};
+use composio_operator::process::{Operator, Readiness};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{PATIENCE, World};
+use crate::eventually::eventually;
+
+/// A running operator.
+pub(super) struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    /// Where its metrics are.
+    pub(super) metrics_url: String,
+}
+
+impl World {
+    /// Settings of the operators of this world.
+    pub fn settings(&self) -> Settings {
+        let mut watch_namespaces = vec![self.namespace.clone(), self.system.clone()];
+        watch_namespaces.extend(self.others.iter().cloned());
+        Settings {
+            namespace: self.system.clone(),
+            watch_namespaces,
+            workers: 16,
+            http_address: ([127, 0, 0, 1], 0).into(),
+            log_format: LogFormat::Json,
+            request_timeout: Duration::from_secs(2),
+            settle_margin: Duration::from_secs(1),
+            observe_interval: Duration::from_mins(10),
+            shutdown_timeout: Duration::from_secs(25),
+        }
+    }
+
+    /// Longest time from an announcement to its last possible effect.
+    pub fn settle(&self) -> Duration {
+        self.settings().limits().settle()
+    }
+
+    /// Starts an operator in process and waits until it is ready.
+    pub async fn start_operator(&mut self) {
+        let client = self.client.clone();
+        self.start_operator_with(client).await;
+    }
+
+    /// The same with another client, such as one through a proxy.
+    #[expect(clippy::expect_used, reason = "an operator that cannot start fails its test")]
+    pub async fn start_operator_with(&mut self, client: kube::Client) {
+        let stop = CancellationToken::new();
+        let operator = Operator::new(self.settings(), client, stop.clone()).await.expect("an operator");
+        let readiness: Readiness = operator.readiness();
+        let address = operator.http_address().expect("a bound address");
+        let task = tokio::spawn(operator.run());
+        self.operator = Some(Running { stop, task, metrics_url: format!("http://{address}/metrics") });
+        eventually("the operator is ready", PATIENCE, async || match readiness.closed().as_slice() {
+            [] => Ok(()),
+            closed => Err(format!("it waits for {closed:?}")),
+        })
+        .await;
+    }
+
+    /// Shuts the operator down in good order.
+    #[expect(clippy::expect_used, reason = "an operator that does not stop fails its test")]
+    pub async fn stop_operator(&mut self) {
+        if let Some(running) = self.operator.take() {
+            running.stop.cancel();
+            let ended = tokio::time::timeout(PATIENCE, running.task).await.expect("an operator that stops in time");
+            ended.expect("an operator that does not panic").expect("an operator that ends well");
+        }
+    }
+
+    /// Ends the operator at once, as a crash would: its tasks are dropped wherever they are.
+    pub fn drop_operator(&mut self) {
+        if let Some(running) = self.operator.take() {
+            running.task.abort();
+        }
+    }
+}
