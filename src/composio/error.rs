@@ -34,9 +34,15 @@ impl Envelope {
 /// Classifies an answer that is not a 2xx.
 pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> CallError {
     let json: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
-    let envelope = json.as_ref().and_then(|json| json.get("error")).filter(|error| error.is_object());
-    let envelope: Option<Envelope> = envelope.map(|error| serde_json::from_value(error.clone()).unwrap_or_default());
-    let words = envelope.as_ref().map_or_else(|| format!("HTTP {}", status.as_u16()), |e| e.words(status));
+    let envelope = json
+        .as_ref()
+        .and_then(|json| json.get("error"))
+        .filter(|error| error.is_object());
+    let envelope: Option<Envelope> =
+        envelope.map(|error| serde_json::from_value(error.clone()).unwrap_or_default());
+    let words = envelope
+        .as_ref()
+        .map_or_else(|| format!("HTTP {}", status.as_u16()), |e| e.words(status));
     match (status.as_u16(), envelope, json.is_some()) {
         (400, _, true) if words.contains("already exists") => CallError::AlreadyExists(words),
         (400, _, true) => CallError::Rejected(words),
@@ -46,13 +52,19 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: 
         (404, _, true) => CallError::NotFound(words),
         (409, _, true) => CallError::AlreadyExists(words),
         (429, _, true) => CallError::Throttled(retry_after),
-        _ => unknown(format!("an answer that is not the API's or does not settle anything ({words})"), Some(status)),
+        _ => unknown(
+            format!("an answer that is not the API's or does not settle anything ({words})"),
+            Some(status),
+        ),
     }
 }
 
 /// An answer, or none, that leaves the outcome open.
 pub(super) fn unknown(words: impl Into<String>, status: Option<StatusCode>) -> CallError {
-    CallError::Unknown { words: words.into(), status: status.map(|status| status.as_u16()) }
+    CallError::Unknown {
+        words: words.into(),
+        status: status.map(|status| status.as_u16()),
+    }
 }
 
 /// Which of its many meanings a 401 has (API 10.2).
@@ -89,7 +101,11 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &Value) -> CallError {
-        classify(StatusCode::from_u16(status).unwrap(), None, body.to_string().as_bytes())
+        classify(
+            StatusCode::from_u16(status).unwrap(),
+            None,
+            body.to_string().as_bytes(),
+        )
     }
 
     fn envelope(slug: &str, message: &str) -> Value {
@@ -102,12 +118,22 @@ mod tests {
         for (slug, message, meaning) in [
             ("APIKey_InvalidAPIKey", "Invalid API key: ak_**ESjq", ProjectKey),
             ("APIKey_APIKeyExpired", "API key has expired", ProjectKey),
-            ("HTTP_Unauthorized", "Invalid x-org-api-key. Please check", OrganizationKey),
+            (
+                "HTTP_Unauthorized",
+                "Invalid x-org-api-key. Please check",
+                OrganizationKey,
+            ),
             ("HTTP_Unauthorized", "Access denied", Address),
-            ("Auth_Unauthorized", "This request comes from IP address 1.2.3.4, which is not in this API key's IP allowlist.", Address),
+            (
+                "Auth_Unauthorized",
+                "This request comes from IP address 1.2.3.4, which is not in this API key's IP allowlist.",
+                Address,
+            ),
             ("Auth_NoAuthProvided", "No API key provided", Undecided),
         ] {
-            let CallError::Credential(problem, _) = answer(401, &envelope(slug, message)) else { panic!("{slug}") };
+            let CallError::Credential(problem, _) = answer(401, &envelope(slug, message)) else {
+                panic!("{slug}")
+            };
             assert_eq!(problem, meaning, "{slug} {message}");
         }
     }
@@ -116,10 +142,16 @@ mod tests {
     fn only_answers_of_the_api_itself_are_definite() {
         let page = b"<!DOCTYPE html><title>Just a moment...</title>";
         for status in [302, 401, 403, 404, 405, 409, 429, 500, 502] {
-            assert!(!classify(StatusCode::from_u16(status).unwrap(), None, page).is_definite(), "{status}");
+            assert!(
+                !classify(StatusCode::from_u16(status).unwrap(), None, page).is_definite(),
+                "{status}"
+            );
         }
         for status in [500, 503, 408, 410] {
-            assert!(!answer(status, &envelope("HTTP_X", "x")).is_definite(), "{status}");
+            assert!(
+                !answer(status, &envelope("HTTP_X", "x")).is_definite(),
+                "{status}"
+            );
         }
         assert!(!answer(401, &json!({})).is_definite() && !answer(403, &json!({})).is_definite());
         for status in [400, 401, 403, 404, 409] {
@@ -136,7 +168,11 @@ mod tests {
 
     #[test]
     fn validation_details_are_kept_and_keys_in_them_are_not() {
-        let body = json!({"error": {"message": "Validation error", "errors": ["name: too short ak_abcdefgh"]}});
-        assert_eq!(answer(400, &body), CallError::Rejected("Validation error: name: too short ak_**".into()));
+        let body =
+            json!({"error": {"message": "Validation error", "errors": ["name: too short ak_abcdefgh"]}});
+        assert_eq!(
+            answer(400, &body),
+            CallError::Rejected("Validation error: name: too short ak_**".into())
+        );
     }
 }

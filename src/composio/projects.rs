@@ -71,9 +71,16 @@ fn parse<T: DeserializeOwned>(reply: Reply) -> Result<T, CallError> {
     serde_json::from_value(reply.body).map_err(|_| unknown("a 2xx without what it must have", None))
 }
 
-fn organization(operation: Operation, method: Method, path: String) -> Request {
+fn organization(operation: Operation, method: Method, path: &str) -> Request {
     let path = format!("/org/owner/project/{path}");
-    Request { operation, method, path, query: Vec::new(), body: None, announced: None }
+    Request {
+        operation,
+        method,
+        path,
+        query: Vec::new(),
+        body: None,
+        announced: None,
+    }
 }
 
 impl Client {
@@ -98,18 +105,22 @@ impl Client {
         let request = Request {
             body: Some(body),
             announced: Some(announced),
-            ..organization(Operation::Create, Method::POST, "new".to_owned())
+            ..organization(Operation::Create, Method::POST, "new")
         };
         let reply = self.call(Credential::Organization(key), request).await?;
         let time = reply.time;
         let created: Created = parse(reply)?;
         let key = created.api_key.and_then(|key| ApiKey::parse(&key).ok());
-        Ok(Answer::Created { id: created.id, key, time })
+        Ok(Answer::Created {
+            id: created.id,
+            key,
+            time,
+        })
     }
 
     /// API 5.2 and 12: one page with one project, for the sake of the key and of the organization's id.
     pub async fn probe(&self, key: &ApiKey) -> Result<Option<OrganizationId>, CallError> {
-        let mut request = organization(Operation::List, Method::GET, "list".to_owned());
+        let mut request = organization(Operation::List, Method::GET, "list");
         request.query.push(("limit", "1".to_owned()));
         let page: Page = parse(self.call(Credential::Organization(key), request).await?)?;
         Ok(page.data.into_iter().next().map(|project| project.org_id))
@@ -120,11 +131,17 @@ impl Client {
         let (mut all, mut ids, mut cursors) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
-            let mut request = organization(Operation::List, Method::GET, "list".to_owned());
+            let mut request = organization(Operation::List, Method::GET, "list");
             request.query.push(("limit", PAGE.to_owned()));
-            request.query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            request
+                .query
+                .extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let page: Page = parse(self.call(Credential::Organization(key), request).await?)?;
-            all.extend(page.data.into_iter().filter(|project| ids.insert(project.id.clone())));
+            all.extend(
+                page.data
+                    .into_iter()
+                    .filter(|project| ids.insert(project.id.clone())),
+            );
             match page.next_cursor.filter(|next| !next.is_empty()) {
                 None => return Ok(all),
                 Some(next) if !cursors.insert(next.clone()) => {
@@ -137,8 +154,12 @@ impl Client {
     }
 
     /// API 5.3: one project by id; `None` for 404 and for `deleted: true`.
-    pub async fn read_project(&self, key: &ApiKey, id: &ProjectId) -> Result<Option<ProjectDetail>, CallError> {
-        let request = organization(Operation::Read, Method::GET, id.to_string());
+    pub async fn read_project(
+        &self,
+        key: &ApiKey,
+        id: &ProjectId,
+    ) -> Result<Option<ProjectDetail>, CallError> {
+        let request = organization(Operation::Read, Method::GET, id.as_str());
         match self.call(Credential::Organization(key), request).await {
             Ok(reply) => Ok(Some(parse::<ProjectDetail>(reply)?).filter(|project| !project.deleted)),
             Err(CallError::NotFound(_)) => Ok(None),
@@ -147,10 +168,15 @@ impl Client {
     }
 
     /// API 5.5: deletes a project; one that is already gone counts as deleted.
-    pub async fn delete_project(&self, key: &ApiKey, announced: Announced, id: &ProjectId) -> Result<(), CallError> {
+    pub async fn delete_project(
+        &self,
+        key: &ApiKey,
+        announced: Announced,
+        id: &ProjectId,
+    ) -> Result<(), CallError> {
         let request = Request {
             announced: Some(announced),
-            ..organization(Operation::Delete, Method::DELETE, id.to_string())
+            ..organization(Operation::Delete, Method::DELETE, id.as_str())
         };
         match self.call(Credential::Organization(key), request).await {
             Ok(_) | Err(CallError::NotFound(_)) => Ok(()),
@@ -175,11 +201,17 @@ impl Client {
             created_at: Timestamp,
         }
         let path = format!("{id}/regenerate_api_key");
-        let request =
-            Request { announced: Some(announced), ..organization(Operation::Regenerate, Method::POST, path) };
+        let request = Request {
+            announced: Some(announced),
+            ..organization(Operation::Regenerate, Method::POST, &path)
+        };
         let issued = parse::<Regenerated>(self.call(Credential::Organization(key), request).await?)?.api_key;
         let key = ApiKey::parse(&issued.key).map_err(|problem| unknown(problem.to_string(), None))?;
-        Ok(Answer::Regenerated { id: id.clone(), key, time: issued.created_at })
+        Ok(Answer::Regenerated {
+            id: id.clone(),
+            key,
+            time: issued.created_at,
+        })
     }
 }
 

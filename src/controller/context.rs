@@ -22,7 +22,11 @@ use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
 
 fn not_ready(detail: String, retry_after: Option<Duration>) -> Failure {
-    Failure { reason: Reason::OrganizationNotReady, retry_after, ..Failure::transient(detail) }
+    Failure {
+        reason: Reason::OrganizationNotReady,
+        retry_after,
+        ..Failure::transient(detail)
+    }
 }
 
 /// Asks for a look at one object, from outside its own watch.
@@ -103,7 +107,10 @@ impl Context {
             return not_ready(error.to_string(), None);
         }
         match error {
-            CallError::Throttled(retry_after) => Failure { reason: Reason::Throttled, ..not_ready(String::new(), retry_after) },
+            CallError::Throttled(retry_after) => Failure {
+                reason: Reason::Throttled,
+                ..not_ready(String::new(), retry_after)
+            },
             CallError::Rejected(words) => Failure::terminal(Reason::SpecRejected, words),
             error => Failure::transient(error.to_string()),
         }

@@ -9,17 +9,38 @@ use crate::domain::claim::Record;
 use crate::domain::evidence::{Detail, Evidence, Found, in_window};
 
 /// Walks for the project of one claim.
-pub async fn walk(context: &Context, organization: &Organization, record: &Record) -> Result<Evidence, CallError> {
+pub async fn walk(
+    context: &Context,
+    organization: &Organization,
+    record: &Record,
+) -> Result<Evidence, CallError> {
     let (client, key) = (&organization.client, &organization.key);
     let wanted = record.claim.project_name().as_str();
+    let settle = context.limits.settle();
+    // Before the walk: what it overlooks because it was too early proves nothing.
+    let is_settled = context
+        .sightings
+        .settling(record, client.server_now(), settle)
+        .left(record.claim.attempts())
+        .is_zero();
     let listed = client.list_projects(key).await?;
-    let found = listed.into_iter().find(|project| project.name == wanted && !project.deleted);
-    context.sightings.walked(&record.uid, found.is_some());
-    let Some(project) = found else { return Ok(Evidence { found: None }) };
-    let unreadable = |error: kube::Error| CallError::NotSent(format!("the ledger cannot be listed: {}", words(&error)));
-    let is_claimed = context.ledger.is_claimed(&project.id, &record.claim.name()).await.map_err(unreadable)?;
-    let is_candidate =
-        !is_claimed && in_window(record.claim.attempts(), project.created_at, context.limits.settle());
+    let found = listed
+        .into_iter()
+        .find(|project| project.name == wanted && !project.deleted);
+    context
+        .sightings
+        .walked(&record.uid, is_settled && found.is_none());
+    let Some(project) = found else {
+        return Ok(Evidence { found: None });
+    };
+    let unreadable =
+        |error: kube::Error| CallError::NotSent(format!("the ledger cannot be listed: {}", words(&error)));
+    let is_claimed = context
+        .ledger
+        .is_claimed(&project.id, &record.claim.name())
+        .await
+        .map_err(unreadable)?;
+    let is_candidate = !is_claimed && in_window(record.claim.attempts(), project.created_at, settle);
     let detail = match is_candidate {
         true => client.read_project(key, &project.id).await?,
         false => None,
@@ -28,5 +49,12 @@ pub async fn walk(context: &Context, organization: &Organization, record: &Recor
         keys: detail.api_keys.iter().map(|key| key.created_at).collect(),
         is_used: detail.last_subscribed_at.is_some(),
     });
-    Ok(Evidence { found: Some(Found { id: project.id, created_time: project.created_at, is_claimed, detail }) })
+    Ok(Evidence {
+        found: Some(Found {
+            id: project.id,
+            created_time: project.created_at,
+            is_claimed,
+            detail,
+        }),
+    })
 }

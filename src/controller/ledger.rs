@@ -33,7 +33,10 @@ pub const FIELD_MANAGER: &str = "composio-operator";
 
 /// Parameters of every create and update.
 pub fn post_params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 /// See the module. Cheap to clone.
@@ -50,7 +53,9 @@ impl Ledger {
         let fingerprint_key = loop {
             if let Some(header) = secrets.get_opt(HEADER).await? {
                 let key = header.data.as_ref().and_then(|data| data.get(FINGERPRINT_ENTRY));
-                let key = key.and_then(|key| String::from_utf8(key.0.clone()).ok()).filter(|key| !key.is_empty());
+                let key = key
+                    .and_then(|key| String::from_utf8(key.0.clone()).ok())
+                    .filter(|key| !key.is_empty());
                 break key.ok_or_else(|| {
                     anyhow::anyhow!(
                         "Secret {namespace}/{HEADER} has no entry {FINGERPRINT_ENTRY}; restore it from a backup"
@@ -60,14 +65,24 @@ impl Ledger {
             let mut random = [0; 32];
             getrandom::fill(&mut random)?;
             let data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), hex(&random))]);
-            let metadata = ObjectMeta { name: Some(HEADER.to_owned()), ..ObjectMeta::default() };
-            let header = Secret { metadata, string_data: Some(data), ..Secret::default() };
+            let metadata = ObjectMeta {
+                name: Some(HEADER.to_owned()),
+                ..ObjectMeta::default()
+            };
+            let header = Secret {
+                metadata,
+                string_data: Some(data),
+                ..Secret::default()
+            };
             match secrets.create(&post_params(), &header).await {
                 Err(error) if !is_conflict(&error) => return Err(error.into()),
                 _ => {}
             }
         };
-        Ok(Self { secrets, fingerprint_key: FingerprintKey::new(fingerprint_key) })
+        Ok(Self {
+            secrets,
+            fingerprint_key: FingerprintKey::new(fingerprint_key),
+        })
     }
 
     /// The secret that fingerprints are made with.
@@ -77,7 +92,11 @@ impl Ledger {
 
     /// One claim, read live.
     pub async fn get(&self, name: &str) -> Result<ClaimView, kube::Error> {
-        Ok(self.secrets.get_opt(name).await?.map_or(ClaimView::Absent, |secret| read(&secret)))
+        Ok(self
+            .secrets
+            .get_opt(name)
+            .await?
+            .map_or(ClaimView::Absent, |secret| read(&secret)))
     }
 
     /// Creates a claim; `AlreadyExists` where somebody was faster.
@@ -96,7 +115,10 @@ impl Ledger {
         let mut secret = secret(claim, key)?;
         secret.metadata.resource_version = Some(record_now.resource_version.clone());
         secret.metadata.uid = Some(record_now.uid.clone());
-        let written = self.secrets.replace(&claim.name(), &post_params(), &secret).await?;
+        let written = self
+            .secrets
+            .replace(&claim.name(), &post_params(), &secret)
+            .await?;
         Ok(record(claim, key, &written))
     }
 
@@ -106,7 +128,10 @@ impl Ledger {
             uid: Some(record.uid.clone()),
             resource_version: Some(record.resource_version.clone()),
         };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         match self.secrets.delete(&record.claim.name(), &params).await {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),
@@ -118,7 +143,11 @@ impl Ledger {
         let params = ListParams::default().labels(PHASE_LABEL);
         let claims = self.secrets.list_metadata(&params).await?;
         let has_id = |claim: &PartialObjectMeta<Secret>| {
-            claim.name_any() != except && claim.annotations().get(PROJECT_ID_ANNOTATION).is_some_and(|known| known == id.as_str())
+            claim.name_any() != except
+                && claim
+                    .annotations()
+                    .get(PROJECT_ID_ANNOTATION)
+                    .is_some_and(|known| known == id.as_str())
         };
         Ok(claims.items.iter().any(has_id))
     }
@@ -126,7 +155,10 @@ impl Ledger {
 
 /// Whether a Secret of the operator's namespace is a claim that is not settled, by its metadata.
 pub fn is_unsettled(secret: &PartialObjectMeta<Secret>) -> bool {
-    secret.labels().get(PHASE_LABEL).is_some_and(|phase| *phase == format!("{:?}", Phase::Creating))
+    secret
+        .labels()
+        .get(PHASE_LABEL)
+        .is_some_and(|phase| *phase == format!("{:?}", Phase::Creating))
 }
 
 fn record(claim: &Claim, key: Option<&ApiKey>, written: &Secret) -> Record {
@@ -142,7 +174,11 @@ fn read(secret: &Secret) -> ClaimView {
     match parse(secret) {
         Ok(record) => ClaimView::Present(Box::new(record)),
         Err(problem) => {
-            let mut why = format!("Secret {}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
+            let mut why = format!(
+                "Secret {}/{}",
+                secret.namespace().unwrap_or_default(),
+                secret.name_any()
+            );
             // Writing to a String cannot fail.
             let _ = write!(why, ": {problem}");
             ClaimView::Unreadable(why)
@@ -151,11 +187,20 @@ fn read(secret: &Secret) -> ClaimView {
 }
 
 fn parse(secret: &Secret) -> Result<Record, String> {
-    let entry = |name: &str| secret.data.as_ref().and_then(|data| data.get(name)).map(|value| value.0.as_slice());
+    let entry = |name: &str| {
+        secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get(name))
+            .map(|value| value.0.as_slice())
+    };
     let json = entry(CLAIM_ENTRY).ok_or_else(|| format!("it has no entry {CLAIM_ENTRY}"))?;
     let claim: Claim = serde_json::from_slice(json).map_err(|error| format!("{CLAIM_ENTRY}: {error}"))?;
     if claim.version() > VERSION {
-        return Err(format!("it was written by a newer release (version {}, known is {VERSION})", claim.version()));
+        return Err(format!(
+            "it was written by a newer release (version {}, known is {VERSION})",
+            claim.version()
+        ));
     }
     if claim.name() != secret.name_any() {
         return Err("its content belongs to another project".to_owned());
@@ -167,11 +212,21 @@ fn parse(secret: &Secret) -> Result<Record, String> {
         Some(_) => return Err(format!("its entry {KEY_ENTRY} is no key")),
     };
     if (claim.phase() == Phase::Owned) != key.is_some() {
-        return Err(format!("phase {:?} and entry {KEY_ENTRY} do not fit together", claim.phase()));
+        return Err(format!(
+            "phase {:?} and entry {KEY_ENTRY} do not fit together",
+            claim.phase()
+        ));
     }
-    let (uid, resource_version) =
-        (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
-    Ok(Record { claim, key, uid, resource_version })
+    let (uid, resource_version) = (
+        secret.uid().unwrap_or_default(),
+        secret.resource_version().unwrap_or_default(),
+    );
+    Ok(Record {
+        claim,
+        key,
+        uid,
+        resource_version,
+    })
 }
 
 fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
@@ -190,13 +245,27 @@ fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
         (OWNER_UID_ANNOTATION, owner.uid.clone()),
         ("composio.dev/project-name", claim.project_name().to_string()),
     ];
-    annotations.extend(claim.project_id().map(|id| (PROJECT_ID_ANNOTATION, id.to_string())));
-    let owned = |pairs: Vec<(&str, String)>| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    annotations.extend(
+        claim
+            .project_id()
+            .map(|id| (PROJECT_ID_ANNOTATION, id.to_string())),
+    );
+    let map = |pairs: Vec<(&str, String)>| {
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    };
     let metadata = ObjectMeta {
         name: Some(claim.name()),
-        labels: Some(owned(labels.into())),
-        annotations: Some(owned(annotations)),
+        labels: Some(map(labels.into())),
+        annotations: Some(map(annotations)),
         ..ObjectMeta::default()
     };
-    Ok(Secret { metadata, data: Some(data), type_: Some(CLAIM_TYPE.to_owned()), ..Secret::default() })
+    Ok(Secret {
+        metadata,
+        data: Some(data),
+        type_: Some(CLAIM_TYPE.to_owned()),
+        ..Secret::default()
+    })
 }

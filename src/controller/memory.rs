@@ -40,23 +40,38 @@ impl Sightings {
         let mut sightings = lock(&self.0);
         if !record.claim.is_uncertain() {
             sightings.remove(&record.uid);
-            return Settling { now, settle, seen_for: Duration::ZERO, nothing_for: None };
+            return Settling {
+                now,
+                settle,
+                seen_for: Duration::ZERO,
+                nothing_for: None,
+            };
         }
-        let fresh = || Sighting { announced: announced(&record.claim), since: BootInstant::now(), nothing_since: None };
+        let fresh = || Sighting {
+            announced: announced(&record.claim),
+            since: BootInstant::now(),
+            nothing_since: None,
+        };
         let sighting = sightings.entry(record.uid.clone()).or_insert_with(fresh);
         if sighting.announced != announced(&record.claim) {
             sighting.announced = announced(&record.claim);
             sighting.since = BootInstant::now();
+            sighting.nothing_since = None;
         }
         let nothing_for = sighting.nothing_since.map(BootInstant::elapsed);
-        Settling { now, settle, seen_for: sighting.since.elapsed(), nothing_for }
+        Settling {
+            now,
+            settle,
+            seen_for: sighting.since.elapsed(),
+            nothing_for,
+        }
     }
 
-    /// Notes what a complete walk found for a claim.
-    pub fn walked(&self, claim_uid: &str, has_found: bool) {
+    /// Notes a complete walk for a claim: whether it found nothing although the youngest attempt was settled.
+    pub fn walked(&self, claim_uid: &str, is_witness: bool) {
         if let Some(sighting) = lock(&self.0).get_mut(claim_uid) {
-            sighting.nothing_since =
-                if has_found { None } else { Some(sighting.nothing_since.unwrap_or_else(BootInstant::now)) };
+            let since = sighting.nothing_since.unwrap_or_else(BootInstant::now);
+            sighting.nothing_since = is_witness.then_some(since);
         }
     }
 }
@@ -99,15 +114,28 @@ struct Waiting {
 impl Waiters {
     /// Notes that a resource waits.
     pub fn wait(&self, object: ObjectRef<ComposioProject>, claim_name: String, holder_uid: String) {
-        lock(&self.0).insert(object, Waiting { claim_name, holder_uid });
+        lock(&self.0).insert(
+            object,
+            Waiting {
+                claim_name,
+                holder_uid,
+            },
+        );
     }
 
     /// Takes out who waits for this claim or for this holder.
-    pub fn take(&self, claim_name: Option<&str>, holder_uid: Option<&str>) -> Vec<ObjectRef<ComposioProject>> {
+    pub fn take(
+        &self,
+        claim_name: Option<&str>,
+        holder_uid: Option<&str>,
+    ) -> Vec<ObjectRef<ComposioProject>> {
         let is_meant = |waiting: &Waiting| {
             claim_name == Some(&waiting.claim_name) || holder_uid == Some(&waiting.holder_uid)
         };
-        lock(&self.0).extract_if(|_, waiting| is_meant(waiting)).map(|(object, _)| object).collect()
+        lock(&self.0)
+            .extract_if(|_, waiting| is_meant(waiting))
+            .map(|(object, _)| object)
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{ComposioOrganization, ComposioProject};
 
-/// Both definitions cannot be written as YAML.
+/// A definition cannot be written as YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the CustomResourceDefinition {name} as YAML: {source}")]
 pub struct YamlError {
@@ -19,7 +19,10 @@ pub struct YamlError {
 
 /// Both definitions, as `crds/` keeps them.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [ComposioOrganization::crd(), ComposioProject::crd()].into_iter().map(completed).collect()
+    [ComposioOrganization::crd(), ComposioProject::crd()]
+        .into_iter()
+        .map(completed)
+        .collect()
 }
 
 /// The files of `crds/`: name, such as `composioprojects.yaml`, and text.
@@ -35,27 +38,37 @@ pub fn files() -> Result<Vec<(String, String)>, YamlError> {
     all().into_iter().map(file).collect()
 }
 
-/// Both definitions as one stream of YAML documents, for `kubectl apply --server-side -f -`.
-pub fn yaml() -> Result<String, YamlError> {
-    let texts: Vec<String> = files()?.into_iter().map(|(_, text)| text).collect();
-    Ok(texts.join("---\n"))
-}
-
 fn completed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
-            continue;
-        };
-        join_lines(root);
-        let properties = root.properties.get_or_insert_default();
-        properties.insert("metadata".to_owned(), metadata());
-        if let Some(status) = properties.get_mut("status") {
-            // The only default of the schema: without it, kstatus calls a brand-new object Current, and Flux and Helm
-            // go on before its Secret exists.
-            status.default = Some(JSON(json!({"observedGeneration": -1})));
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(root) = schema {
+            tidy(root);
+            complete(root);
         }
     }
     crd
+}
+
+/// No field under `spec` has a default, since GitOps tools show defaulted fields as differences. The two that there
+/// are:
+/// 1. A status that says that nothing was looked at yet. Without it, kstatus calls a brand-new object Current, and Flux
+///    and Helm go on before its Secret exists.
+/// 2. An empty `spec` for an absent one, where no field is required. When server-side apply drops the last field of a
+///    `spec`, it makes `spec: null` of the rest; where there is a default, the API server drops that `null` again, so
+///    that going back to `spec: {}` is not refused.
+fn complete(root: &mut JSONSchemaProps) {
+    let properties = root.properties.get_or_insert_default();
+    properties.insert("metadata".to_owned(), metadata());
+    if let Some(status) = properties.get_mut("status") {
+        status.default = Some(JSON(json!({"observedGeneration": -1})));
+    }
+    if let Some(spec) = properties.get_mut("spec").filter(|spec| spec.required.is_none()) {
+        spec.default = Some(JSON(json!({})));
+        root.required = None;
+    }
 }
 
 /// The API server takes in only restrictions of the name; a rule of the root would be reported without a field.
@@ -73,17 +86,28 @@ fn metadata() -> JSONSchemaProps {
     }
 }
 
-/// Line breaks of doc comments go, at any depth: `kubectl explain` would keep them and break its own lines besides.
-fn join_lines(schema: &mut JSONSchemaProps) {
+/// At any depth: line breaks of doc comments go, since `kubectl explain` would keep them and break its own lines besides;
+/// and an enum does not claim to take `null`: the API server refuses it there, also where it is among the values.
+fn tidy(schema: &mut JSONSchemaProps) {
     if let Some(description) = &mut schema.description {
-        *description = description.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+        *description = description
+            .split("\n\n")
+            .map(|part| part.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join("\n\n");
     }
-    let properties = schema.properties.iter_mut().flat_map(|properties| properties.values_mut());
-    properties.for_each(join_lines);
+    if schema.enum_.is_some() {
+        schema.nullable = None;
+    }
+    let properties = schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut());
+    properties.for_each(tidy);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        join_lines(items);
+        tidy(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        join_lines(values);
+        tidy(values);
     }
 }

@@ -1,6 +1,9 @@
 //! The schema types that users write: fields, descriptions, CEL rules, columns. No behaviour: a field enters here
 //! together with the code behind it, and [`all`] is the list that `crds/`, the tests and the chart iterate.
-#![expect(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
+#![expect(
+    unreachable_pub,
+    reason = "the derive of KubeSchema repeats each struct inside a function"
+)]
 
 mod definition;
 mod organization;
@@ -9,13 +12,14 @@ mod rules;
 mod secret;
 mod settings;
 
-pub use self::definition::{YamlError, all, files, yaml};
+pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
     ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
     KeySecretRef, ProjectDefaults,
 };
 pub use self::project::{
-    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, KeyStatus, OrganizationRef, ProjectStatus,
+    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, KeyStatus, OrganizationRef,
+    ProjectStatus,
 };
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};

@@ -9,8 +9,14 @@ const DNS_SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9
 /// CEL for the value of a field that may be absent, as may its parents: the value, or `default`. Not with `orValue`,
 /// behind which the API server no longer knows that strings are bounded, so that the rule is too expensive for it.
 pub(super) fn effective(object: &str, path: &[&str], default: &str) -> String {
-    let fields: Vec<String> = (1..=path.len()).map(|len| format!("{object}.{}", path[..len].join("."))).collect();
-    let present = fields.iter().map(|field| format!("has({field})")).collect::<Vec<_>>().join(" && ");
+    let fields: Vec<String> = (1..=path.len())
+        .map(|len| format!("{object}.{}", path[..len].join(".")))
+        .collect();
+    let present = fields
+        .iter()
+        .map(|field| format!("has({field})"))
+        .collect::<Vec<_>>()
+        .join(" && ");
     format!("({present} ? {object}.{} : {default})", path.join("."))
 }
 
@@ -71,8 +77,9 @@ pub(super) fn not_reserved() -> Rule {
 /// A rule that holds for every key of a map, which `condition` calls `name`. The message goes on with the first key
 /// for which it does not, since the path ends at the map. It must have no single quotes.
 fn every_key(condition: &str, message: &str) -> Rule {
-    Rule::new(format!("self.all(name, {condition})"))
-        .message(Message::Expression(format!("'{message}; refused: ' + self.filter(name, !({condition}))[0]")))
+    Rule::new(format!("self.all(name, {condition})")).message(Message::Expression(format!(
+        "'{message}; refused: ' + self.filter(name, !({condition}))[0]"
+    )))
 }
 
 /// Placeholders of `spec.secret.template`.

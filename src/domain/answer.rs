@@ -60,6 +60,12 @@ impl CallError {
     pub fn is_definite(&self) -> bool {
         !matches!(self, CallError::Unknown { .. })
     }
+
+    /// A creation so answered has made nothing. A 404 is no answer that creation has: whoever sent it may stand in
+    /// between.
+    pub fn settles_creation(&self) -> bool {
+        self.is_definite() && !matches!(self, CallError::NotFound(_))
+    }
 }
 
 /// A parsed answer to a mutation that carries what must not be lost.

@@ -39,7 +39,9 @@ impl Outcome {
         match self {
             Outcome::Step(Step::Ignore | Step::Do(_)) => None,
             Outcome::Step(Step::Done) => Some((Reason::Reconciled, "")),
-            Outcome::Step(Step::Wait(reason, detail, _) | Step::Stall(reason, detail)) => Some((*reason, detail)),
+            Outcome::Step(Step::Wait(reason, detail, _) | Step::Stall(reason, detail)) => {
+                Some((*reason, detail))
+            }
             Outcome::Failed(failure, _) => Some((failure.reason, &failure.detail)),
         }
     }
@@ -63,7 +65,10 @@ impl Outcome {
             },
             Outcome::Step(Step::Wait(reason, ..)) => matches!(
                 reason,
-                Reason::Suspended | Reason::Throttled | Reason::OrganizationNotReady | Reason::ApplyingSettings
+                Reason::Suspended
+                    | Reason::Throttled
+                    | Reason::OrganizationNotReady
+                    | Reason::ApplyingSettings
             ),
             Outcome::Step(_) => false,
         }
@@ -81,10 +86,17 @@ pub fn conditions(
     let (reason, detail) = outcome.reason()?;
     let message = reason.message(detail);
     let keeps_ready = was_ready.is_some() && outcome.keeps_ready();
-    if keeps_ready && matches!(outcome, Outcome::Failed(failure, _) if failure.reason == Reason::TransientFailure) {
+    if keeps_ready
+        && matches!(outcome, Outcome::Failed(failure, _) if failure.reason == Reason::TransientFailure)
+    {
         return None;
     }
-    let condition = |kind, status, reason, message| Condition { kind, status, reason, message };
+    let condition = |kind, status, reason, message| Condition {
+        kind,
+        status,
+        reason,
+        message,
+    };
     let is_done = matches!(outcome, Outcome::Step(Step::Done));
     let ready = if is_done {
         condition("Ready", true, Reason::Reconciled, message.clone())
@@ -119,7 +131,9 @@ mod tests {
 
     fn kinds(outcome: &Outcome, was_ready: Option<(Reason, String)>) -> Vec<(&'static str, bool)> {
         let all = conditions(outcome, was_ready, None, None).unwrap_or_default();
-        all.into_iter().map(|condition| (condition.kind, condition.status)).collect()
+        all.into_iter()
+            .map(|condition| (condition.kind, condition.status))
+            .collect()
     }
 
     #[test]
@@ -136,7 +150,10 @@ mod tests {
         let failed = |n| Outcome::Failed(Failure::transient("reset"), n);
         assert_eq!(conditions(&failed(1), ready(), None, None), None);
         assert_eq!(conditions(&failed(2), ready(), None, None), None);
-        assert_eq!(kinds(&failed(3), ready()), [("Ready", false), ("Reconciling", true)]);
+        assert_eq!(
+            kinds(&failed(3), ready()),
+            [("Ready", false), ("Reconciling", true)]
+        );
         assert_eq!(kinds(&failed(1), None), [("Ready", false), ("Reconciling", true)]);
     }
 
@@ -149,6 +166,9 @@ mod tests {
 
     #[test]
     fn an_outcome_that_is_not_ours_writes_nothing() {
-        assert_eq!(conditions(&Outcome::Step(Step::Ignore), ready(), None, None), None);
+        assert_eq!(
+            conditions(&Outcome::Step(Step::Ignore), ready(), None, None),
+            None
+        );
     }
 }

@@ -51,7 +51,8 @@ pub struct Settling {
     pub settle: Duration,
     /// Since this process first saw the youngest attempt, by a clock that also runs while the machine is suspended.
     pub seen_for: Duration,
-    /// Since the first complete walk of this process that found nothing; walks that found something start it anew.
+    /// Since the first complete walk of this process that found nothing although the youngest attempt was settled; a
+    /// walk that finds something, and a new attempt, start it anew. So one walk that overlooks a project proves nothing.
     pub nothing_for: Option<Duration>,
 }
 
@@ -62,7 +63,8 @@ pub enum Verdict {
     Ours(ProjectId, Timestamp),
     /// Not final yet; look again within this time.
     Wait(Duration),
-    /// Nothing was found: announce another attempt; the old windows stay open.
+    /// Nothing was found: announce another attempt. The youngest window stays open; attempts before that are proven to
+    /// have come to nothing, by the walk that allowed the youngest one and by this one, a settle time later.
     Again,
     /// Nothing has come of any attempt, and nothing will.
     Absent,
@@ -86,8 +88,13 @@ pub fn in_window(attempts: &[Attempt], created_time: Timestamp, settle: Duration
     let late = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
     attempts.iter().any(|attempt| {
         let after_start = created_time.duration_since(attempt.started_time);
-        after_start >= -EARLY && after_start <= late
+        !began_after(attempt, created_time) && after_start <= late
     })
+}
+
+/// Whether an attempt began after the birth of a project, and so did not make it.
+pub fn began_after(attempt: &Attempt, created_time: Timestamp) -> bool {
+    created_time.duration_since(attempt.started_time) < -EARLY
 }
 
 /// Exactly one key, born with the project, and no sign of use.
@@ -107,7 +114,7 @@ pub fn judge(attempts: &[Attempt], evidence: &Evidence, settling: &Settling) -> 
                     Verdict::Ours(found.id.clone(), found.created_time)
                 }
                 // The list knows it and the read does not: one of the two is behind.
-                None if is_candidate => Verdict::Wait(left.max(Duration::from_secs(1))),
+                None if is_candidate => Verdict::Wait(left.max(settling.settle / 8)),
                 _ if left > Duration::ZERO => Verdict::Wait(left),
                 _ => Verdict::Taken(Some(found.created_time)),
             }
@@ -119,9 +126,11 @@ pub fn judge(attempts: &[Attempt], evidence: &Evidence, settling: &Settling) -> 
                 (true, true) => Verdict::Taken(None),
                 (true, false) => Verdict::Absent,
                 // A 409 and an empty list: wait until the second empty walk is a settle time away from the first.
-                (false, true) => {
-                    Verdict::Wait(settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default()))
-                }
+                (false, true) => Verdict::Wait(
+                    settling
+                        .settle
+                        .saturating_sub(settling.nothing_for.unwrap_or_default()),
+                ),
                 (false, false) => Verdict::Again,
             }
         }
@@ -139,7 +148,11 @@ mod tests {
     }
 
     fn attempt(second: i64) -> Attempt {
-        Attempt { number: 1, started_time: at(second), conflict: false }
+        Attempt {
+            number: 1,
+            started_time: at(second),
+            conflict: false,
+        }
     }
 
     fn settling(second: i64, nothing_for: Option<u64>) -> Settling {
@@ -152,9 +165,17 @@ mod tests {
     }
 
     fn found(born: i64, keys: &[i64]) -> Evidence {
-        let detail = Detail { keys: keys.iter().map(|second| at(*second)).collect(), is_used: false };
+        let detail = Detail {
+            keys: keys.iter().map(|second| at(*second)).collect(),
+            is_used: false,
+        };
         let id = ProjectId::try_from("pr_1".to_owned()).unwrap();
-        let found = Found { id, created_time: at(born), is_claimed: false, detail: Some(detail) };
+        let found = Found {
+            id,
+            created_time: at(born),
+            is_claimed: false,
+            detail: Some(detail),
+        };
         Evidence { found: Some(found) }
     }
 
@@ -174,9 +195,22 @@ mod tests {
         claimed.found.as_mut().unwrap().is_claimed = true;
         let mut used = found(1, &[1]);
         used.found.as_mut().unwrap().detail.as_mut().unwrap().is_used = true;
-        for foreign in [found(1, &[1, 2]), found(1, &[]), found(1, &[40]), found(-6, &[-6]), claimed, used] {
-            assert!(matches!(judge(&[attempt(0)], &foreign, &settling(59, None)), Verdict::Wait(_)));
-            assert!(matches!(judge(&[attempt(0)], &foreign, &settling(61, None)), Verdict::Taken(Some(_))));
+        for foreign in [
+            found(1, &[1, 2]),
+            found(1, &[]),
+            found(1, &[40]),
+            found(-6, &[-6]),
+            claimed,
+            used,
+        ] {
+            assert!(matches!(
+                judge(&[attempt(0)], &foreign, &settling(59, None)),
+                Verdict::Wait(_)
+            ));
+            assert!(matches!(
+                judge(&[attempt(0)], &foreign, &settling(61, None)),
+                Verdict::Taken(Some(_))
+            ));
         }
     }
 
@@ -184,26 +218,57 @@ mod tests {
     fn a_project_that_one_read_does_not_know_is_not_judged() {
         let mut behind = found(1, &[1]);
         behind.found.as_mut().unwrap().detail = None;
-        assert!(matches!(judge(&[attempt(0)], &behind, &settling(500, None)), Verdict::Wait(_)));
+        assert!(matches!(
+            judge(&[attempt(0)], &behind, &settling(500, None)),
+            Verdict::Wait(_)
+        ));
     }
 
     #[test]
     fn nothing_is_no_verdict_before_the_settle_time_by_both_clocks() {
-        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(59, Some(58))), Verdict::Wait(Duration::from_secs(1)));
-        let restarted = Settling { seen_for: Duration::from_secs(1), ..settling(500, None) };
-        assert_eq!(judge(&[attempt(0)], &nothing(), &restarted), Verdict::Wait(Duration::from_secs(59)));
+        assert_eq!(
+            judge(&[attempt(0)], &nothing(), &settling(59, Some(58))),
+            Verdict::Wait(Duration::from_secs(1))
+        );
+        let restarted = Settling {
+            seen_for: Duration::from_secs(1),
+            ..settling(500, None)
+        };
+        assert_eq!(
+            judge(&[attempt(0)], &nothing(), &restarted),
+            Verdict::Wait(Duration::from_secs(59))
+        );
     }
 
     #[test]
     fn two_empty_walks_a_settle_time_apart_prove_absence_and_one_allows_another_attempt() {
-        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(60))), Verdict::Absent);
-        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(0))), Verdict::Again);
+        assert_eq!(
+            judge(&[attempt(0)], &nothing(), &settling(61, Some(60))),
+            Verdict::Absent
+        );
+        assert_eq!(
+            judge(&[attempt(0)], &nothing(), &settling(61, Some(0))),
+            Verdict::Again
+        );
     }
 
     #[test]
     fn a_conflict_with_nothing_in_the_list_is_a_reserved_name_only_after_two_walks() {
-        let conflict = Attempt { conflict: true, ..attempt(0) };
-        assert!(matches!(judge(std::slice::from_ref(&conflict), &nothing(), &settling(61, Some(3))), Verdict::Wait(_)));
-        assert_eq!(judge(&[conflict], &nothing(), &settling(61, Some(60))), Verdict::Taken(None));
+        let conflict = Attempt {
+            conflict: true,
+            ..attempt(0)
+        };
+        assert!(matches!(
+            judge(
+                std::slice::from_ref(&conflict),
+                &nothing(),
+                &settling(61, Some(3))
+            ),
+            Verdict::Wait(_)
+        ));
+        assert_eq!(
+            judge(&[conflict], &nothing(), &settling(61, Some(60))),
+            Verdict::Taken(None)
+        );
     }
 }

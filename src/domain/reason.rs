@@ -3,7 +3,10 @@
 
 /// Why a condition is as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "text() is the documentation, also the one that users read")]
+#[expect(
+    missing_docs,
+    reason = "text() is the documentation, also the one that users read"
+)]
 pub enum Reason {
     // Both kinds
     Suspended,
@@ -87,30 +90,40 @@ impl Reason {
             Reason::InternalError => "the operator met a fault of its own",
             Reason::Reconciled => "the project is configured and its key is published",
             Reason::Creating => "the project is being created",
-            Reason::ResolvingOutcome => "the outcome of a creation is unknown and is being looked up at Composio",
+            Reason::ResolvingOutcome => {
+                "the outcome of a creation is unknown and is being looked up at Composio"
+            }
             Reason::AcquiringKey => "the project exists and its key is being issued",
             Reason::ApplyingSettings => "settings are being applied",
             Reason::Publishing => "the Secret is being written",
             Reason::Throttled => "Composio limits the rate of the organization's requests",
             Reason::OrganizationNotReady => "the organization is not ready",
-            Reason::OrganizationNotFound => "there is no such ComposioOrganization in the operator's namespace",
+            Reason::OrganizationNotFound => {
+                "there is no such ComposioOrganization in the operator's namespace"
+            }
             Reason::NamespaceNotAllowed => "projects are not allowed in this namespace",
             Reason::SpecInvalid => "the spec cannot be used",
             Reason::SpecRejected => "Composio refused the project",
             Reason::NameTaken => "a project of this name exists at Composio and is not this resource's",
             Reason::ClaimHeld => "another resource manages the project of this name",
-            Reason::RebindDenied => "the project of this name was made for another namespace, or for one that was deleted",
+            Reason::RebindDenied => {
+                "the project of this name was made for another namespace, or for one that was deleted"
+            }
             Reason::KeyUnavailable => "the project exists, but Composio does not issue a key for it",
             Reason::KeyRejected => "Composio rejects the project's key",
             Reason::SecretConflict => "a Secret of this name exists and is not this resource's",
             Reason::SecretRefused => "the API server refused the Secret",
-            Reason::SettingsIncomplete => "settings can be applied at creation only, and not all that creation requires are stated",
+            Reason::SettingsIncomplete => {
+                "settings can be applied at creation only, and not all that creation requires are stated"
+            }
             Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
             Reason::SettingsNotApplied => "Composio accepted settings but did not apply them",
             Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
             Reason::TransientFailure => "a request failed and is repeated",
             Reason::KeyAccepted => "Composio accepts the organization key",
-            Reason::KeySecretMissing => "the Secret with the organization key is missing or has no usable entry",
+            Reason::KeySecretMissing => {
+                "the Secret with the organization key is missing or has no usable entry"
+            }
             Reason::KeyInvalid => "Composio rejects the organization key",
             Reason::EndpointUnreachable => "Composio cannot be reached",
             Reason::EndpointInvalid => "the endpoint cannot be used",
@@ -121,13 +134,19 @@ impl Reason {
     pub fn remedy(self) -> Option<&'static str> {
         match self {
             Reason::Suspended => Some("set spec.suspend to false to go on"),
-            Reason::AddressNotAllowed => Some("an administrator allows the operator's address in the Composio dashboard"),
+            Reason::AddressNotAllowed => {
+                Some("an administrator allows the operator's address in the Composio dashboard")
+            }
             Reason::InternalError => Some("report the operator's log to its maintainers"),
             Reason::OrganizationNotReady => Some("see the conditions of the ComposioOrganization"),
             Reason::OrganizationNotFound => Some("create it, or correct spec.organizationRef.name"),
-            Reason::NamespaceNotAllowed => Some("create the resource in another namespace than the operator's"),
+            Reason::NamespaceNotAllowed => {
+                Some("create the resource in another namespace than the operator's")
+            }
             Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
-            Reason::NameTaken => Some("choose another name, or ask the organization's administrator whose project it is"),
+            Reason::NameTaken => {
+                Some("choose another name, or ask the organization's administrator whose project it is")
+            }
             Reason::ClaimHeld => Some("delete the other resource, or choose another name"),
             Reason::RebindDenied => Some("choose another name, or ask the operator's administrator"),
             Reason::KeyUnavailable => Some("have key regeneration enabled for the organization at Composio"),
@@ -137,12 +156,18 @@ impl Reason {
             Reason::SettingsIncomplete => {
                 Some("state is2FAEnabled, maskSecretKeysInConnectedAccount and logVisibilitySetting together")
             }
-            Reason::SettingsUnavailable => Some("change the settings in the Composio dashboard, or remove them from the spec"),
-            Reason::SettingsNotApplied => Some("check that the organization's plan allows them, or remove them from the spec"),
+            Reason::SettingsUnavailable => {
+                Some("change the settings in the Composio dashboard, or remove them from the spec")
+            }
+            Reason::SettingsNotApplied => {
+                Some("check that the organization's plan allows them, or remove them from the spec")
+            }
             Reason::ClaimUnreadable => Some("restore the Secret from a backup of the operator's namespace"),
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
-            Reason::EndpointUnreachable => Some("check spec.endpoint.url, the network and the proxy settings"),
+            Reason::EndpointUnreachable => {
+                Some("check spec.endpoint.url, the network and the proxy settings")
+            }
             Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
             Reason::Reconciled
             | Reason::Creating
@@ -187,7 +212,11 @@ impl Reason {
 
     /// The sentence for a person: what happened (with `detail` where there is one) and who has to do what.
     pub fn message(self, detail: &str) -> String {
-        let what = if detail.is_empty() { self.text().to_owned() } else { format!("{}: {detail}", self.text()) };
+        let what = if detail.is_empty() {
+            self.text().to_owned()
+        } else {
+            format!("{}: {detail}", self.text())
+        };
         match self.remedy() {
             Some(remedy) => format!("{what}; {remedy}"),
             None => what,
@@ -205,7 +234,11 @@ mod tests {
     fn all_lists_each_reason_once() {
         let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
         assert_eq!(distinct.len(), Reason::ALL.len());
-        assert_eq!(Reason::EndpointInvalid as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
+        assert_eq!(
+            Reason::EndpointInvalid as usize + 1,
+            Reason::ALL.len(),
+            "a reason is missing in ALL"
+        );
     }
 
     #[test]

@@ -36,8 +36,11 @@ pub enum Member {
 }
 
 /// The three members without which the API refuses a `config` at creation (API 5.1).
-const REQUIRED_AT_CREATION: [Member; 3] =
-    [Member::Is2FaEnabled, Member::MaskSecretKeys, Member::LogVisibility];
+const REQUIRED_AT_CREATION: [Member; 3] = [
+    Member::Is2FaEnabled,
+    Member::MaskSecretKeys,
+    Member::LogVisibility,
+];
 
 impl Member {
     /// All members, in the order of the schema.
@@ -100,7 +103,9 @@ impl Settings {
 
     /// Whether a `config` may be sent at creation: all three members that the API requires together are stated.
     pub fn can_be_inline(&self) -> bool {
-        REQUIRED_AT_CREATION.iter().all(|member| self.0.contains_key(member))
+        REQUIRED_AT_CREATION
+            .iter()
+            .all(|member| self.0.contains_key(member))
     }
 
     /// These members, and those of `defaults` that are not among them.
@@ -116,22 +121,33 @@ impl Settings {
     #[must_use]
     pub fn differing_from(&self, observed: &Settings) -> Settings {
         let differs = |(member, value): &(&Member, &Value)| !same(**member, value, observed.0.get(*member));
-        self.0.iter().filter(differs).map(|(member, value)| (*member, value.clone())).collect()
+        self.0
+            .iter()
+            .filter(differs)
+            .map(|(member, value)| (*member, value.clone()))
+            .collect()
     }
 
     /// Names of the members as in `spec.settings`, separated by commas.
     pub fn fields(&self) -> String {
-        self.0.keys().map(|member| member.field()).collect::<Vec<_>>().join(", ")
+        self.0
+            .keys()
+            .map(|member| member.field())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// The body of a `PATCH`, or the `config` of a creation. An empty verifier URL is sent as `null`, the only way to
     /// switch the verification off (API 7.1); at creation it is left out, since there is nothing to switch off.
     pub fn to_wire(&self, creation: bool) -> Value {
-        let members = self.0.iter().filter_map(|(member, value)| match is_off(*member, value) {
-            true if creation => None,
-            true => Some((member.wire().to_owned(), Value::Null)),
-            false => Some((member.wire().to_owned(), value.clone())),
-        });
+        let members = self
+            .0
+            .iter()
+            .filter_map(|(member, value)| match is_off(*member, value) {
+                true if creation => None,
+                true => Some((member.wire().to_owned(), Value::Null)),
+                false => Some((member.wire().to_owned(), value.clone())),
+            });
         Value::Object(members.collect())
     }
 
@@ -204,7 +220,9 @@ mod tests {
 
     #[test]
     fn an_empty_verifier_url_is_sent_as_null_and_is_satisfied_by_an_absent_one() {
-        let off: Settings = [(Member::OauthCallbackVerifierUrl, json!(""))].into_iter().collect();
+        let off: Settings = [(Member::OauthCallbackVerifierUrl, json!(""))]
+            .into_iter()
+            .collect();
         assert_eq!(off.to_wire(false), json!({"oauth_callback_verifier_url": null}));
         assert_eq!(off.to_wire(true), json!({}));
         assert!(off.differing_from(&Settings::default()).is_empty());

@@ -23,7 +23,9 @@ struct Served {
 /// Binds the address; a busy one is an error that names it.
 pub(super) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| anyhow::anyhow!("--http-address {address} cannot be used: {error}; choose another one"))
+    bound.map_err(|error| {
+        anyhow::anyhow!("--http-address {address} cannot be used: {error}; choose another one")
+    })
 }
 
 /// Serves until `stop`.
@@ -38,19 +40,27 @@ pub(super) async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Served { readiness, registry });
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
     match served.readiness.closed().as_slice() {
         [] => (StatusCode::OK, "ok\n".to_owned()),
-        closed => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", closed.join(", "))),
+        closed => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for: {}\n", closed.join(", ")),
+        ),
     }
 }
 
 async fn metrics(State(served): State<Served>) -> impl IntoResponse {
     let mut text = String::new();
-    let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )];
     match prometheus_client::encoding::text::encode(&mut text, &served.registry) {
         Ok(()) => (StatusCode::OK, content_type, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, String::new()),

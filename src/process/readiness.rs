@@ -13,8 +13,11 @@ pub enum Gate {
     CachesSynced,
 }
 
-const ALL: [(Gate, &str); 3] =
-    [(Gate::CrdsEstablished, "crds-established"), (Gate::LedgerOpen, "ledger-open"), (Gate::CachesSynced, "caches-synced")];
+const ALL: [(Gate, &str); 3] = [
+    (Gate::CrdsEstablished, "crds-established"),
+    (Gate::LedgerOpen, "ledger-open"),
+    (Gate::CachesSynced, "caches-synced"),
+];
 
 /// Cheap to clone; all clones are one.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,9 @@ impl Readiness {
     /// Names of the gates that are closed.
     pub fn closed(&self) -> Vec<&'static str> {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ALL.iter().filter(|(gate, _)| !open.contains(gate)).map(|(_, name)| *name).collect()
+        ALL.iter()
+            .filter(|(gate, _)| !open.contains(gate))
+            .map(|(_, name)| *name)
+            .collect()
     }
 }

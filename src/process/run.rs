@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::DeserializeGuard;
@@ -24,7 +25,9 @@ use crate::controller::api_error::words;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::ledger::Ledger;
+use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
+use crate::controller::organizations::Organizations;
 use crate::controller::{claims, organization, project};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
@@ -35,6 +38,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
+/// A watch, and the looks that are asked for in it.
+type Watched = (
+    Api<DeserializeGuard<ComposioProject>>,
+    BoxStream<'static, ObjectRef<ComposioProject>>,
+);
 
 /// An operator that is about to run: its settings, the API server's client, and what others may watch.
 pub struct Operator {
@@ -47,9 +55,15 @@ pub struct Operator {
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let client = Client::try_default().await.map_err(|error| {
+    let no_server = |error: String| {
         anyhow::anyhow!("no API server: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
-    })?;
+    };
+    let mut config = kube::Config::infer()
+        .await
+        .map_err(|error| no_server(error.to_string()))?;
+    // The controllers repeat what is safe to repeat; the client would repeat creations as well.
+    config.default_retry = false;
+    let client = Client::try_from(config).map_err(|error| no_server(error.to_string()))?;
     let stop = CancellationToken::new();
     let operator = Operator::new(settings, client, stop.clone()).await?;
     let signalled = async move {
@@ -76,7 +90,13 @@ impl Operator {
     /// Binds the HTTP address. Cancel `stop` to shut down.
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
         let listener = Some(http::bind(settings.http_address).await?);
-        Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
+        Ok(Self {
+            settings,
+            client,
+            readiness: Readiness::default(),
+            stop,
+            listener,
+        })
     }
 
     /// Its gates.
@@ -86,7 +106,9 @@ impl Operator {
 
     /// Where probes and metrics are served.
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
-        self.listener.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.listener
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok())
     }
 
     /// Runs until stopped. Probes and metrics are served from the beginning to the end.
@@ -96,10 +118,23 @@ impl Operator {
         metrics.register(&mut registry);
         call_metrics.register(&mut registry);
         let http_stop = CancellationToken::new();
+        if let Some(address) = self.http_address() {
+            info!(http.address = %address, "serving /livez, /readyz and /metrics");
+        }
         let served = self.listener.take().map(|listener| {
-            tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
+            tokio::spawn(http::serve(
+                listener,
+                self.readiness.clone(),
+                Arc::new(registry),
+                http_stop.clone(),
+            ))
         });
-        let result = match self.stop.clone().run_until_cancelled_owned(self.start(metrics, call_metrics)).await {
+        let result = match self
+            .stop
+            .clone()
+            .run_until_cancelled_owned(self.start(metrics, call_metrics))
+            .await
+        {
             None => Ok(()),
             Some(Ok((context, controllers))) => {
                 self.work(&context, controllers).await;
@@ -120,7 +155,11 @@ impl Operator {
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
-        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            namespace = self.settings.namespace,
+            "starting"
+        );
         self.await_crds().await;
         self.readiness.open(Gate::CrdsEstablished);
         let ledger = loop {
@@ -140,13 +179,13 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Default::default(),
+            organizations: Organizations::default(),
             limits: self.settings.limits(),
             observe_interval: self.settings.observe_interval,
-            sightings: Default::default(),
-            in_flight: Default::default(),
-            waiters: Default::default(),
-            failures: Default::default(),
+            sightings: Sightings::default(),
+            in_flight: InFlight::default(),
+            waiters: Waiters::default(),
+            failures: Failures::default(),
             tasks: TaskTracker::new(),
             wake,
             events: Events::new(self.client.clone(), instance),
@@ -165,9 +204,16 @@ impl Operator {
             loop {
                 match api.get_opt(&name).await {
                     Ok(found) if conditions::is_crd_established().matches_object(found.as_ref()) => break,
-                    Ok(_) => warn!(name, "the CustomResourceDefinition is not established; apply the files of crds/"),
+                    Ok(_) => warn!(
+                        name,
+                        "the CustomResourceDefinition is not established; apply the files of crds/"
+                    ),
                     Err(kube::Error::Api(status)) if status.is_forbidden() => break,
-                    Err(error) => warn!(name, error = words(&error), "the CustomResourceDefinition cannot be read"),
+                    Err(error) => warn!(
+                        name,
+                        error = words(&error),
+                        "the CustomResourceDefinition cannot be read"
+                    ),
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -223,11 +269,7 @@ impl Operator {
     }
 
     /// One watch per namespace, or one for all; each with the looks that are asked for in it.
-    fn project_apis(
-        &self,
-        mut wake: References<ComposioProject>,
-    ) -> Vec<(Api<DeserializeGuard<ComposioProject>>, futures::stream::BoxStream<'static, ObjectRef<ComposioProject>>)>
-    {
+    fn project_apis(&self, mut wake: References<ComposioProject>) -> Vec<Watched> {
         if self.settings.watch_namespaces.is_empty() {
             return vec![(Api::all(self.client.clone()), stream(wake).boxed())];
         }
@@ -244,7 +286,9 @@ impl Operator {
             .unzip();
         tokio::spawn(async move {
             while let Some(reference) = wake.recv().await {
-                let wanted = senders.iter().find(|(name, _)| reference.namespace.as_ref() == Some(name));
+                let wanted = senders
+                    .iter()
+                    .find(|(name, _)| reference.namespace.as_ref() == Some(name));
                 if let Some((_, sender)) = wanted {
                     let _ = sender.send(reference);
                 }
@@ -266,8 +310,16 @@ fn wakes() -> (Wake, Wakes) {
     let (organizations, receive_organizations) = unbounded_channel();
     let (claims, receive_claims) = unbounded_channel();
     (
-        Wake { projects, organizations, claims },
-        Wakes { projects: receive_projects, organizations: receive_organizations, claims: receive_claims },
+        Wake {
+            projects,
+            organizations,
+            claims,
+        },
+        Wakes {
+            projects: receive_projects,
+            organizations: receive_organizations,
+            claims: receive_claims,
+        },
     )
 }
 
@@ -284,7 +336,11 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            let reference = project.spec.organization_ref.as_ref().and_then(|reference| reference.name.as_deref());
+            let reference = project
+                .spec
+                .organization_ref
+                .as_ref()
+                .and_then(|reference| reference.name.as_deref());
             if reference.unwrap_or("default") == name {
                 let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
             }
@@ -300,7 +356,10 @@ fn wake_organizations_of(
     move |secret| {
         for organization in organizations.state() {
             if organization.spec.api_key_secret_ref.name == secret {
-                let _ = context.wake.organizations.send(ObjectRef::from_obj(&*organization));
+                let _ = context
+                    .wake
+                    .organizations
+                    .send(ObjectRef::from_obj(&*organization));
             }
         }
     }
@@ -311,7 +370,11 @@ fn wake_organizations_of(
 async fn first_probes(context: &Context, organizations: &Store<ComposioOrganization>) {
     let probed = async {
         let _ = organizations.wait_until_ready().await;
-        while organizations.state().iter().any(|known| context.organizations.get(&known.name_any()).is_none()) {
+        while organizations
+            .state()
+            .iter()
+            .any(|known| context.organizations.get(&known.name_any()).is_none())
+        {
             tokio::time::sleep(LOOK_AGAIN / 20).await;
         }
     };
@@ -325,8 +388,11 @@ async fn synced(
     projects: Vec<Store<ComposioProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));
-    let (organizations, claims, projects) =
-        tokio::join!(organizations.wait_until_ready(), claims.wait_until_ready(), projects);
+    let (organizations, claims, projects) = tokio::join!(
+        organizations.wait_until_ready(),
+        claims.wait_until_ready(),
+        projects
+    );
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");

@@ -11,7 +11,13 @@ use crate::composio::Limits;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "composio-operator", version, about = "Manages Composio projects as Kubernetes resources")]
+#[command(
+    name = "composio-operator",
+    version,
+    about = "Manages Composio projects as Kubernetes resources"
+)]
+// A flag before `run` would be accepted and not count.
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `run` where nothing is said.
     #[command(subcommand)]
@@ -38,19 +44,41 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// The operator's own namespace: its organizations, their keys and the ledger are in it, and nothing else should be
-    #[arg(long, env = "COMPOSIO_OPERATOR_NAMESPACE", default_value = "composio-system", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_NAMESPACE",
+        default_value = "composio-system",
+        value_name = "NAME",
+        value_parser = namespace
+    )]
     pub namespace: String,
     /// Namespaces whose ComposioProjects are managed, separated by commas [default: all]
-    #[arg(long, env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        value_parser = namespace
+    )]
     pub watch_namespaces: Vec<String>,
     /// Most passes over ComposioProjects at once, in each watched namespace
     #[arg(long, env = "COMPOSIO_OPERATOR_WORKERS", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
     /// Where /livez, /readyz and /metrics are served
-    #[arg(long, env = "COMPOSIO_OPERATOR_HTTP_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_HTTP_ADDRESS",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
     pub http_address: SocketAddr,
     /// How logs are written; what is logged is set by RUST_LOG [default filter: info]
-    #[arg(long, env = "COMPOSIO_OPERATOR_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_LOG_FORMAT",
+        default_value = "json",
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
     /// Longest time from sending a request to Composio to its answer
     #[arg(long, env = "COMPOSIO_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = duration)]
@@ -78,7 +106,11 @@ pub enum LogFormat {
 impl Settings {
     /// Bounds of the safety protocols.
     pub fn limits(&self) -> Limits {
-        Limits { request_deadline: self.request_timeout, gate: Limits::GATE, settle_margin: self.settle_margin }
+        Limits {
+            request_deadline: self.request_timeout,
+            gate: Limits::GATE,
+            settle_margin: self.settle_margin,
+        }
     }
 }
 
@@ -86,7 +118,26 @@ impl Settings {
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 30s, 10m or 1h");
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(wrong)
+}
+
+/// The name of a namespace (RFC 1123 label). An empty one would not be refused by anybody later: it makes a path of the
+/// API server that is never found.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = (1..=63).contains(&text.len())
+        && text.bytes().all(is_inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    match is_label {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "{text:?} is not the name of a namespace: 1 to 63 characters of [a-z0-9-], with [a-z0-9] at both ends"
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -98,16 +149,50 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_run_is_the_default() {
         Cli::command().debug_assert();
-        let cli = Cli::try_parse_from(["composio-operator", "--namespace", "x", "--watch-namespaces", "a,b"]).unwrap();
+        let cli = Cli::try_parse_from([
+            "composio-operator",
+            "--namespace",
+            "x",
+            "--watch-namespaces",
+            "a,b",
+        ])
+        .unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.watch_namespaces, ["a", "b"]);
         assert_eq!(cli.run.limits().settle(), Duration::from_secs(65));
     }
 
     #[test]
+    fn a_namespace_that_cannot_be_is_refused() {
+        let parsed = |flag: &str| Cli::try_parse_from(["composio-operator", flag]);
+        for flag in [
+            "--namespace=",
+            "--namespace=Ops",
+            "--watch-namespaces=",
+            "--watch-namespaces=a,,b",
+            "--namespace=-a",
+        ] {
+            let error = parsed(flag).unwrap_err().to_string();
+            assert!(
+                error.contains("is not the name of a namespace"),
+                "{flag}: {error}"
+            );
+        }
+        assert_eq!(
+            parsed("--watch-namespaces=a-1,2").unwrap().run.watch_namespaces,
+            ["a-1", "2"]
+        );
+    }
+
+    #[test]
     fn a_wrong_duration_is_refused_with_a_good_one_as_an_example() {
-        let error = Cli::try_parse_from(["composio-operator", "--request-timeout", "soon"]).unwrap_err().to_string();
-        assert!(error.contains("--request-timeout") && error.contains("30s, 10m or 1h"), "{error}");
+        let error = Cli::try_parse_from(["composio-operator", "--request-timeout", "soon"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("--request-timeout") && error.contains("30s, 10m or 1h"),
+            "{error}"
+        );
         assert!(Cli::try_parse_from(["composio-operator", "--request-timeout", "0s"]).is_err());
     }
 }

@@ -1,3 +1,9 @@
 //! Scenarios of creation on a real control plane and the emulator: one sentence per test.
 
-mod plain;
+mod answers;
+mod cost;
+mod identity;
+mod keys;
+mod organizations;
+mod secrets;
+mod settings;

@@ -1,7 +1,17 @@
-//! scratch
-#[test]
-fn dump() {
-    for crd in composio_operator::crd::all() {
-        std::fs::write(format!("/tmp/crdtry/{}.yaml", crd.spec.names.plural), serde_saphyr::to_string(&crd).unwrap()).unwrap();
-    }
-}
+//! Manifests as users meet them, against a real API server: which are refused at apply and with which words, which are
+//! accepted, and what `kubectl` tells about them. The controller does not run here.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where something is not as expected, in the functions that tests share too"
+)]
+
+mod accepted;
+mod changes;
+mod cluster;
+mod earlier;
+mod examples;
+mod generated;
+mod kubectl;
+mod refused;
+mod schema;

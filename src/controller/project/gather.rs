@@ -45,7 +45,9 @@ impl Facts {
         self.secret = Some(world.secret.clone());
         self.organization_id.clone_from(&desired.organization_id);
         (self.record, self.holder) = match &world.claim {
-            ClaimView::Present(record) if record.claim.owner().uid == desired.uid => (Some((**record).clone()), None),
+            ClaimView::Present(record) if record.claim.owner().uid == desired.uid => {
+                (Some((**record).clone()), None)
+            }
             ClaimView::Present(record) => {
                 let (claim_name, uid) = (record.claim.name(), record.claim.owner().uid.clone());
                 (None, Some(Holder { claim_name, uid }))
@@ -63,10 +65,16 @@ pub(super) async fn gather(
     pass: &Pass,
 ) -> Result<Gathered, Failure> {
     let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
-    let claim = context.ledger.get(&claim_name).await.map_err(|error| failure("reading the claim", &error))?;
+    let claim = context
+        .ledger
+        .get(&claim_name)
+        .await
+        .map_err(|error| failure("reading the claim", &error))?;
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &desired.namespace);
-    let secret =
-        api.get_opt(&desired.secret.name).await.map_err(|error| failure("reading the Secret", &error))?;
+    let secret = api
+        .get_opt(&desired.secret.name)
+        .await
+        .map_err(|error| failure("reading the Secret", &error))?;
     let record = match &claim {
         ClaimView::Present(record) => Some(&**record),
         ClaimView::Absent | ClaimView::Unreadable(_) => None,
@@ -74,14 +82,22 @@ pub(super) async fn gather(
     let is_mine = record.is_some_and(|record| record.claim.owner().uid == desired.uid);
     let (owner, is_held) = match record {
         Some(record) if is_mine => (record.claim.owner().clone(), false),
-        Some(record) => (owner(context, desired).await?, is_held(context, record.claim.owner()).await?),
+        Some(record) => (
+            owner(context, desired).await?,
+            is_held(context, record.claim.owner()).await?,
+        ),
         None => (owner(context, desired).await?, false),
     };
     let now = organization.client.server_now();
     let settle = context.limits.settle();
     let settling = match record.filter(|_| is_mine) {
         Some(record) => context.sightings.settling(record, now, settle),
-        None => Settling { now, settle, seen_for: std::time::Duration::ZERO, nothing_for: None },
+        None => Settling {
+            now,
+            settle,
+            seen_for: std::time::Duration::ZERO,
+            nothing_for: None,
+        },
     };
     let world = World {
         owner,
@@ -99,8 +115,10 @@ pub(super) async fn gather(
 /// made again meanwhile, the resource is gone and its writes are refused.
 async fn owner(context: &Context, desired: &Desired) -> Result<Owner, Failure> {
     let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace =
-        api.get(&desired.namespace).await.map_err(|error| failure("reading the Namespace", &error))?;
+    let namespace = api
+        .get(&desired.namespace)
+        .await
+        .map_err(|error| failure("reading the Namespace", &error))?;
     Ok(Owner {
         namespace: desired.namespace.clone(),
         namespace_uid: namespace.uid().unwrap_or_default(),

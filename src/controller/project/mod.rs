@@ -92,7 +92,10 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
         let result = match result {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Failure::bug("a panic, see the operator's log")),
-            Err(_) => Err(Failure::transient(format!("the pass took longer than {} s", PASS_DEADLINE.as_secs()))),
+            Err(_) => Err(Failure::transient(format!(
+                "the pass took longer than {} s",
+                PASS_DEADLINE.as_secs()
+            ))),
         };
         let outcome = match result {
             Ok(step) => {
@@ -134,7 +137,13 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
 fn wish(context: &Context, object: &ComposioProject) -> Wish {
-    let crate::crd::ComposioProjectSpec { organization_ref, project_name, settings, secret, suspend } = &object.spec;
+    let crate::crd::ComposioProjectSpec {
+        organization_ref,
+        project_name,
+        settings,
+        secret,
+        suspend,
+    } = &object.spec;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
@@ -157,12 +166,26 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
 }
 
 fn secret_wish(spec: SecretSpec, name: &str) -> SecretWish {
-    let SecretSpec { name: secret_name, keys, template, labels, annotations } = spec;
+    let SecretSpec {
+        name: secret_name,
+        keys,
+        template,
+        labels,
+        annotations,
+    } = spec;
     let keys = keys.unwrap_or_default();
     let entries = EntryNames {
         api_key: keys.api_key.unwrap_or_else(|| "COMPOSIO_API_KEY".to_owned()),
-        project_id: keys.project_id.unwrap_or_else(|| "COMPOSIO_PROJECT_ID".to_owned()),
+        project_id: keys
+            .project_id
+            .unwrap_or_else(|| "COMPOSIO_PROJECT_ID".to_owned()),
         base_url: keys.base_url,
     };
-    SecretWish { name: secret_name.unwrap_or_else(|| name.to_owned()), entries, template, labels, annotations }
+    SecretWish {
+        name: secret_name.unwrap_or_else(|| name.to_owned()),
+        entries,
+        template,
+        labels,
+        annotations,
+    }
 }

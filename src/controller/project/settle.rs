@@ -12,7 +12,7 @@ use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
 use crate::controller::organizations::Organization;
 use crate::domain::answer::{Answer, CallError};
-use crate::domain::claim::{Claim, Illegal, Merge, Phase, Record, merge};
+use crate::domain::claim::{Claim, Illegal, Merge, Record, merge};
 use crate::domain::failure::{Failure, backoff};
 use crate::domain::ids::ProjectId;
 use crate::domain::settings::Settings;
@@ -20,6 +20,9 @@ use crate::domain::world::ClaimView;
 
 /// How long the write of an answer is tried again: as long as an API server may be away for an upgrade.
 const PATIENCE: Duration = Duration::from_mins(15);
+
+/// Longest time of one write; a connection that is half open must not keep an answer for ever.
+const WRITE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Runs `work` in a task of its own and waits for it. `claim_name` counts as in flight until it ends.
 pub(super) async fn detached<T: Send + 'static>(
@@ -34,7 +37,16 @@ pub(super) async fn detached<T: Send + 'static>(
         result
     };
     let task = context.tasks.spawn(task.in_current_span());
-    task.await.map_err(|error| Failure::bug(format!("the task of a call ended early: {error}")))
+    task.await
+        .map_err(|error| Failure::bug(format!("the task of a call ended early: {error}")))
+}
+
+/// The same with a deadline.
+async fn bounded<T>(work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let elapsed = |elapsed: tokio::time::error::Elapsed| kube::Error::Service(elapsed.into());
+    tokio::time::timeout(WRITE_DEADLINE, work)
+        .await
+        .map_err(elapsed)?
 }
 
 /// What a task needs; all of it shared or cheap to clone.
@@ -46,6 +58,8 @@ pub(super) struct Settlement {
     pub(super) announced: Record,
     /// Number of the announced attempt.
     pub(super) attempt: u32,
+    /// Longest time from an announcement to its last possible effect.
+    pub(super) settle: Duration,
 }
 
 impl Settlement {
@@ -53,8 +67,13 @@ impl Settlement {
     pub(super) async fn absorb(&self, answer: &Answer, config: Option<Settings>) {
         let secret = self.ledger.fingerprint_key();
         let mut discard = None;
-        let decide = |current: Option<&Record>| match merge(current, &self.announced.uid, self.attempt, answer, secret)
-        {
+        let decide = |current: Option<&Record>| match merge(
+            current,
+            &self.announced.uid,
+            self.attempt,
+            answer,
+            secret,
+        ) {
             Merge::Write(claim, key) => {
                 let claim = *claim;
                 let claim = match (&config, answer) {
@@ -70,7 +89,9 @@ impl Settlement {
                 Ok(None)
             }
             Merge::Drop => {
-                warn!("an answer to regenerate came for a claim that is gone or another's; it is dropped");
+                warn!(
+                    "an answer came for a claim that is gone, another's, or about to lose its project; it is dropped"
+                );
                 Ok(None)
             }
         };
@@ -82,17 +103,21 @@ impl Settlement {
 
     /// Changes the claim, if it is still the one that made the announcement.
     pub(super) async fn amend(&self, change: impl Fn(Claim) -> Result<Claim, Illegal>) {
-        self.rewrite(|current| match current.filter(|record| record.uid == self.announced.uid) {
-            Some(record) => Ok(Some((change(record.claim.clone())?, record.key.clone()))),
-            None => Ok(None),
-        })
+        self.rewrite(
+            |current| match current.filter(|record| record.uid == self.announced.uid) {
+                Some(record) => Ok(Some((change(record.claim.clone())?, record.key.clone()))),
+                None => Ok(None),
+            },
+        )
         .await;
     }
 
     /// Writes what `decide` makes of the claim; after a conflict of what the claim has become, until it is written.
     async fn rewrite(
         &self,
-        mut decide: impl FnMut(Option<&Record>) -> Result<Option<(Claim, Option<crate::domain::key::ApiKey>)>, Illegal>,
+        mut decide: impl FnMut(
+            Option<&Record>,
+        ) -> Result<Option<(Claim, Option<crate::domain::key::ApiKey>)>, Illegal>,
     ) {
         let (started, mut failures) = (BootInstant::now(), 0);
         let mut current = Some(self.announced.clone());
@@ -100,24 +125,34 @@ impl Settlement {
             let written = match (decide(current.as_ref()), &current) {
                 (Err(illegal), _) => return error!(%illegal, "an answer does not fit the claim"),
                 (Ok(Some((claim, key))), Some(record)) => {
-                    self.ledger.update(record, &claim, key.as_ref()).await.map(drop)
+                    bounded(self.ledger.update(record, &claim, key.as_ref()))
+                        .await
+                        .map(drop)
                 }
                 (Ok(_), _) => return,
             };
             let Err(problem) = written else { return };
             if started.elapsed() > PATIENCE {
-                return error!(error = words(&problem), "an answer of Composio could not be written to its claim");
+                return error!(
+                    error = words(&problem),
+                    "an answer of Composio could not be written to its claim"
+                );
             }
             if !is_conflict(&problem) {
                 failures += 1;
-                warn!(error = words(&problem), "writing an answer of Composio to its claim is tried again");
+                warn!(
+                    error = words(&problem),
+                    "writing an answer of Composio to its claim is tried again"
+                );
                 tokio::time::sleep(backoff(failures, 0.5, None).min(Duration::from_secs(5))).await;
             }
-            match self.ledger.get(self.announced.claim.name().as_str()).await {
+            match bounded(self.ledger.get(&self.announced.claim.name())).await {
                 Ok(ClaimView::Present(record)) => current = Some(*record),
                 Ok(ClaimView::Absent) => current = None,
                 // Never overwritten; the attempt stays open in it.
-                Ok(ClaimView::Unreadable(why)) => return error!(why, "an answer came for an unreadable claim"),
+                Ok(ClaimView::Unreadable(why)) => {
+                    return error!(why, "an answer came for an unreadable claim");
+                }
                 Err(_) => {}
             }
         }
@@ -125,26 +160,45 @@ impl Settlement {
 
     /// Deletes the project that our own answer has just made and that no claim can hold. Nobody else has its id or key.
     async fn discard(&self, id: &ProjectId) {
-        warn!(project.id = %id, "a creation was answered after its claim was gone or had another project; its project is deleted");
-        let announced = Announced(BootInstant::now());
-        let organization = &self.organization;
-        if let Err(problem) = organization.client.delete_project(&organization.key, announced, id).await {
-            error!(project.id = %id, error = %problem, "a project that no claim can hold was not deleted");
+        warn!(project.id = %id, "a creation was answered for a claim that is gone or has another project; its project is deleted");
+        let (organization, started, mut failures) = (&self.organization, BootInstant::now(), 0);
+        while started.elapsed() < PATIENCE {
+            let announced = Announced(BootInstant::now());
+            match organization
+                .client
+                .delete_project(&organization.key, announced, id)
+                .await
+            {
+                Ok(()) => return,
+                Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),
+            }
+            failures += 1;
+            tokio::time::sleep(backoff(failures, 0.5, None)).await;
         }
+        error!(project.id = %id, "a project that no claim can hold was not deleted; delete it by hand");
     }
 
     /// Takes a creation back that had no effect. A conflict is noted on the attempts that stay open.
     pub(super) async fn refused(&self, error: &CallError) {
         let is_conflict = matches!(error, CallError::AlreadyExists(_));
-        self.amend(|claim| Ok(claim.refused(self.attempt, is_conflict))).await;
+        self.amend(|claim| Ok(claim.refused(self.attempt, is_conflict)))
+            .await;
     }
 
     /// Takes the announcement of a key back that was not issued; a project that is gone is created again.
-    pub(super) async fn key_refused(&self, is_gone: bool) {
-        self.amend(|claim| match is_gone && claim.phase() == Phase::KeyPending {
-            true => claim.gone(),
+    pub(super) async fn key_refused(&self, is_missing: bool) {
+        let now = self.organization.client.server_now();
+        self.amend(|claim| match is_missing {
+            true => claim.key_missed(self.attempt, now, self.settle),
             false => Ok(claim.key_refused(self.attempt)),
         })
         .await;
+    }
+
+    /// Notes the answer to the deletion that was announced, and to no other.
+    pub(super) async fn deletion_answered(&self, is_gone: bool) {
+        let started_time = self.announced.claim.deletion_started_time();
+        self.amend(|claim| claim.deletion_answered(started_time, is_gone))
+            .await;
     }
 }

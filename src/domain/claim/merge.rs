@@ -12,7 +12,7 @@ pub enum Merge {
     Write(Box<Claim>, Option<ApiKey>),
     /// Nobody can use the project that this very answer made, and nobody has its key: delete it.
     Discard(ProjectId),
-    /// A regenerate answer that has nobody left to serve.
+    /// An answer that has nobody left to serve, and whose project is not ours to delete any more.
     Drop,
 }
 
@@ -31,16 +31,20 @@ pub fn merge(
             Some(record) if record.claim.project_id().is_none_or(|known| known == id) => {
                 let record = record.clone();
                 let claim = created(record.claim, attempt, id, *time);
-                let may_fill = record.key.is_none() && !claim.is_key_announced();
+                let may_fill = record.key.is_none() && !claim.is_key_announced() && is_kept(&claim);
+                // As old as the project: any regenerate is younger, however late this answer comes.
+                let issued_time = claim.created_time.unwrap_or(*time);
                 match key.clone().filter(|_| may_fill) {
-                    Some(key) => owned(claim, key, *time, secret),
+                    Some(key) => owned(claim, key, issued_time, secret),
                     None => Merge::Write(Box::new(claim), record.key),
                 }
             }
+            // The ledger was restored under another UID: the project is in use.
+            None if current.is_some_and(|record| record.claim.project_id() == Some(id)) => Merge::Drop,
             _ => Merge::Discard(id.clone()),
         },
         Answer::Regenerated { id, key, time } => match same {
-            Some(record) if record.claim.project_id() == Some(id) => {
+            Some(record) if record.claim.project_id() == Some(id) && is_kept(&record.claim) => {
                 let record = record.clone();
                 let is_newer = record.claim.key().is_none_or(|known| known.issued_time <= *time);
                 let claim = regenerated(record.claim, attempt, *time);
@@ -53,6 +57,12 @@ pub fn merge(
             _ => Merge::Drop,
         },
     }
+}
+
+/// Its project is not about to be deleted. If it were, a key that comes now may be dead before it is published; if the
+/// project turns out to be kept, another key is asked for.
+fn is_kept(claim: &Claim) -> bool {
+    claim.phase != Phase::Deleting
 }
 
 /// The claim knows its project; the answer clears only its own attempt.
@@ -69,9 +79,20 @@ fn created(mut claim: Claim, attempt: u32, id: &ProjectId, time: jiff::Timestamp
 
 /// The rotation of this answer is done; a later announcement stays.
 fn regenerated(mut claim: Claim, attempt: u32, time: jiff::Timestamp) -> Claim {
-    if claim.rotation.as_ref().is_none_or(|rotation| rotation.attempt <= attempt) {
-        let started_time = claim.rotation.as_ref().map_or(time, |rotation| rotation.started_time);
-        claim.rotation = Some(Rotation { attempt, started_time, stage: Stage::Done });
+    if claim
+        .rotation
+        .as_ref()
+        .is_none_or(|rotation| rotation.attempt <= attempt)
+    {
+        let started_time = claim
+            .rotation
+            .as_ref()
+            .map_or(time, |rotation| rotation.started_time);
+        claim.rotation = Some(Rotation {
+            attempt,
+            started_time,
+            stage: Stage::Done,
+        });
     }
     claim
 }

@@ -6,12 +6,14 @@ mod merge;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::merge::{Merge, merge};
+use super::evidence::began_after;
 use super::ids::{OrganizationId, ProjectId, ProjectName, claim_name};
 use super::key::{ApiKey, KeyRecord};
 use super::settings::Settings;
@@ -87,6 +89,8 @@ pub enum Stage {
     Announced,
     /// Its key is in the claim.
     Done,
+    /// Taken back: refused, not sent, or for a project that is gone. It stays, so that no number is used twice.
+    Withdrawn,
 }
 
 /// The Secret that workloads read.
@@ -236,18 +240,31 @@ impl Claim {
 
     /// A regenerate may have been sent whose answer is not here.
     pub fn is_key_announced(&self) -> bool {
-        self.rotation.as_ref().is_some_and(|rotation| rotation.stage == Stage::Announced)
+        self.rotation
+            .as_ref()
+            .is_some_and(|rotation| rotation.stage == Stage::Announced)
     }
 
     fn only_in(&self, phase: Phase, transition: &'static str) -> Result<(), Illegal> {
-        if self.phase == phase { Ok(()) } else { Err(Illegal { phase: self.phase, transition }) }
+        if self.phase == phase {
+            Ok(())
+        } else {
+            Err(Illegal {
+                phase: self.phase,
+                transition,
+            })
+        }
     }
 
     /// `Creating`: announces a creation that starts at `now` (server time) and returns its number.
     pub fn announce(mut self, now: Timestamp) -> Result<(Self, u32), Illegal> {
         self.only_in(Phase::Creating, "announce a creation")?;
         self.last_attempt += 1;
-        let attempt = Attempt { number: self.last_attempt, started_time: now, conflict: false };
+        let attempt = Attempt {
+            number: self.last_attempt,
+            started_time: now,
+            conflict: false,
+        };
         self.attempts.push(attempt);
         let number = self.last_attempt;
         Ok((self, number))
@@ -264,14 +281,15 @@ impl Claim {
         self
     }
 
-    /// `Creating`: the project of one of the attempts was found by evidence; its key is not known.
+    /// `Creating`: the project of one of the attempts was found by evidence; its key is not known. Attempts that began
+    /// after its birth did not make it and may still come to something: they stay open.
     pub fn recovered(mut self, id: ProjectId, created_time: Timestamp) -> Result<Self, Illegal> {
         self.only_in(Phase::Creating, "take up a project that was found")?;
         self.phase = Phase::KeyPending;
         self.origin = Some(Origin::Recovered);
         self.project_id = Some(id);
         self.created_time = Some(created_time);
-        self.attempts.clear();
+        self.attempts.retain(|attempt| began_after(attempt, created_time));
         Ok(self)
     }
 
@@ -282,19 +300,51 @@ impl Claim {
         self
     }
 
+    /// Any phase: evidence has shown so of all open attempts but the youngest.
+    #[must_use]
+    pub fn settled_but_youngest(mut self) -> Self {
+        let youngest = self.attempts.iter().map(|attempt| attempt.number).max();
+        self.attempts.retain(|attempt| Some(attempt.number) == youngest);
+        self
+    }
+
     /// `KeyPending`: announces a regenerate and returns its number.
     pub fn announce_key(mut self, now: Timestamp) -> Result<(Self, u32), Illegal> {
         self.only_in(Phase::KeyPending, "announce a key")?;
         let attempt = self.rotation.as_ref().map_or(0, |rotation| rotation.attempt) + 1;
-        self.rotation = Some(Rotation { attempt, started_time: now, stage: Stage::Announced });
+        self.rotation = Some(Rotation {
+            attempt,
+            started_time: now,
+            stage: Stage::Announced,
+        });
         Ok((self, attempt))
+    }
+
+    fn announced_key(&mut self, attempt: u32) -> Option<&mut Rotation> {
+        let is_meant =
+            |rotation: &&mut Rotation| rotation.attempt == attempt && rotation.stage == Stage::Announced;
+        self.rotation.as_mut().filter(is_meant)
     }
 
     /// Any phase: a definite refusal, or not having been sent, takes that announcement back.
     #[must_use]
     pub fn key_refused(mut self, attempt: u32) -> Self {
-        self.rotation.take_if(|rotation| rotation.attempt == attempt && rotation.stage == Stage::Announced);
+        if let Some(rotation) = self.announced_key(attempt) {
+            rotation.stage = Stage::Withdrawn;
+        }
         self
+    }
+
+    /// Any phase: the regenerate of that announcement was answered 404 at `now`. A project made less than `settle` ago
+    /// may not be known everywhere yet (API 16, 17), so that only the announcement is taken back; an older one is gone.
+    pub fn key_missed(mut self, attempt: u32, now: Timestamp, settle: Duration) -> Result<Self, Illegal> {
+        let is_young = self.created_time.is_some_and(|created| {
+            Duration::try_from(now.duration_since(created)).unwrap_or_default() < settle
+        });
+        if self.announced_key(attempt).is_none() || self.phase != Phase::KeyPending || is_young {
+            return Ok(self.key_refused(attempt));
+        }
+        self.gone()
     }
 
     /// `KeyPending`: announces the deletion of a project that can never have a key.
@@ -313,6 +363,15 @@ impl Claim {
         Ok(self)
     }
 
+    /// Any phase: the answer to the deletion that was announced at `started_time`; an answer to another one changes
+    /// nothing.
+    pub fn deletion_answered(self, started_time: Option<Timestamp>, is_gone: bool) -> Result<Self, Illegal> {
+        if self.phase != Phase::Deleting || self.deletion_started_time != started_time {
+            return Ok(self);
+        }
+        if is_gone { self.gone() } else { self.kept() }
+    }
+
     /// `KeyPending`, `Deleting`: the project is not there (404 on its id, or deleted by us): back to `Creating`.
     pub fn gone(mut self) -> Result<Self, Illegal> {
         if self.phase != Phase::Deleting {
@@ -323,7 +382,9 @@ impl Claim {
         self.origin = None;
         self.project_id = None;
         self.created_time = None;
-        self.rotation = None;
+        if let Some(rotation) = &mut self.rotation {
+            rotation.stage = Stage::Withdrawn;
+        }
         self.applied_settings = None;
         Ok(self)
     }
@@ -345,7 +406,10 @@ impl Claim {
     /// Any phase but `Creating`: the API accepted or showed these settings.
     pub fn with_settings(mut self, values: Settings, time: Timestamp) -> Result<Self, Illegal> {
         if self.phase == Phase::Creating {
-            return Err(Illegal { phase: self.phase, transition: "have settings" });
+            return Err(Illegal {
+                phase: self.phase,
+                transition: "have settings",
+            });
         }
         self.applied_settings = Some(AppliedSettings { values, time });
         Ok(self)

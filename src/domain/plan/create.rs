@@ -26,27 +26,40 @@ pub(super) fn creating(desired: &Desired, world: &World, claim: &Claim) -> Resul
     if attempts.is_empty() {
         return preflight(desired, world).map_or_else(|| create(desired, world, claim.clone()), Ok);
     }
-    let Some(evidence) = &world.pass.evidence else { return Ok(Step::Do(Action::ReadEvidence)) };
+    let Some(evidence) = &world.pass.evidence else {
+        return Ok(Step::Do(Action::ReadEvidence));
+    };
     let claim = claim.clone();
     Ok(match judge(attempts, evidence, &world.settling) {
-        Verdict::Ours(id, created_time) => Step::Do(Action::WriteClaim(Box::new(claim.recovered(id, created_time)?))),
-        Verdict::Wait(left) => {
-            Step::Wait(Reason::ResolvingOutcome, String::new(), look_again(left, world.settling.settle))
+        Verdict::Ours(id, created_time) => {
+            Step::Do(Action::WriteClaim(Box::new(claim.recovered(id, created_time)?)))
         }
-        Verdict::Again => preflight(desired, world).map_or_else(|| create(desired, world, claim), Ok)?,
+        Verdict::Wait(left) => Step::Wait(
+            Reason::ResolvingOutcome,
+            String::new(),
+            look_again(left, world.settling.settle),
+        ),
+        Verdict::Again => preflight(desired, world)
+            .map_or_else(|| create(desired, world, claim.settled_but_youngest()), Ok)?,
         Verdict::Absent => Step::Do(Action::WriteClaim(Box::new(claim.settled()))),
-        Verdict::Taken(created) => {
-            Step::Do(Action::Conclude(Box::new(claim.settled()), name_taken(desired, created)))
-        }
+        Verdict::Taken(created) => Step::Do(Action::Conclude(
+            Box::new(claim.settled()),
+            name_taken(desired, created),
+        )),
     })
 }
 
 fn create(desired: &Desired, world: &World, claim: Claim) -> Result<Step, Illegal> {
-    let (claim, attempt) =
-        claim.of_organization(desired.organization_id.as_ref()).announce(world.settling.now)?;
+    let (claim, attempt) = claim
+        .of_organization(desired.organization_id.as_ref())
+        .announce(world.settling.now)?;
     // Never invent one of the three required members: on some plans that would switch off Zero Data Retention.
     let config = desired.settings.can_be_inline().then(|| desired.settings.clone());
-    Ok(Step::Do(Action::CreateProject { claim: Box::new(claim), attempt, config }))
+    Ok(Step::Do(Action::CreateProject {
+        claim: Box::new(claim),
+        attempt,
+        config,
+    }))
 }
 
 /// Somebody else's project has the name, made at `created`; `None` where the API keeps the name without showing one.
@@ -54,7 +67,9 @@ pub(crate) fn name_taken(desired: &Desired, created: Option<jiff::Timestamp>) ->
     let name = desired.project_name.as_str();
     let detail = match created {
         Some(created) => format!("{name:?}, created at {created}"),
-        None => format!("{name:?}, which Composio's list does not show: it keeps the name of a deleted project"),
+        None => {
+            format!("{name:?}, which Composio's list does not show: it keeps the name of a deleted project")
+        }
     };
     Failure::terminal(Reason::NameTaken, detail)
 }

@@ -18,7 +18,11 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
     if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
         // waiting until it is settled costs nothing.
-        let announced = Attempt { number: rotation.attempt, started_time: rotation.started_time, conflict: false };
+        let announced = Attempt {
+            number: rotation.attempt,
+            started_time: rotation.started_time,
+            conflict: false,
+        };
         let left = world.settling.left(&[announced]);
         if !left.is_zero() {
             return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
@@ -29,16 +33,19 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
-    Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))
+    Ok(Step::Do(Action::AcquireKey {
+        claim: Box::new(claim),
+        attempt,
+    }))
 }
 
 /// Composio issues no key by regenerate. A project that this claim made just now is empty and useless: it may be made
 /// again, this time with a key in the answer. Anything else is kept.
 fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
     let is_ours_for_certain = claim.origin() == Some(Origin::Created) && claim.published().is_none();
-    let is_young = claim.created_time().is_some_and(|created| {
-        world.settling.now.duration_since(created).as_secs() < REPLACEABLE_SECONDS
-    });
+    let is_young = claim
+        .created_time()
+        .is_some_and(|created| world.settling.now.duration_since(created).as_secs() < REPLACEABLE_SECONDS);
     if is_ours_for_certain && is_young && claim.last_attempt() < MOST_REPLACEMENTS {
         let claim = claim.clone().announce_deletion(world.settling.now)?;
         return Ok(Step::Do(Action::DeleteUnusable(Box::new(claim))));
@@ -50,7 +57,11 @@ fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
 /// The claim is `Deleting` and nobody is waiting for the answer: when it is settled, a read by id tells.
 pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
     let started_time = claim.deletion_started_time().unwrap_or(world.settling.now);
-    let left = world.settling.left(&[Attempt { number: 0, started_time, conflict: false }]);
+    let left = world.settling.left(&[Attempt {
+        number: 0,
+        started_time,
+        conflict: false,
+    }]);
     if !left.is_zero() {
         return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
     }

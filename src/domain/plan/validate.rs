@@ -43,19 +43,36 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
     if wish.is_deleting {
         return Err(Step::Ignore);
     }
-    let wait = |reason, detail: String| if wish.is_suspended { suspended() } else { Step::Wait(reason, detail, WATCHED) };
+    let wait = |reason, detail: String| {
+        if wish.is_suspended {
+            suspended()
+        } else {
+            Step::Wait(reason, detail, WATCHED)
+        }
+    };
     if wish.is_in_own_namespace {
-        return Err(Step::Stall(Reason::NamespaceNotAllowed, format!("{:?} is the operator's own", wish.namespace)));
+        return Err(Step::Stall(
+            Reason::NamespaceNotAllowed,
+            format!("{:?} is the operator's own", wish.namespace),
+        ));
     }
     let facts = match organization {
         OrganizationView::Ready(facts) => facts,
         OrganizationView::NotFound => {
-            return Err(wait(Reason::OrganizationNotFound, format!("{:?}", wish.organization)));
+            return Err(wait(
+                Reason::OrganizationNotFound,
+                format!("{:?}", wish.organization),
+            ));
         }
         OrganizationView::NotReady(why) => {
-            return Err(wait(Reason::OrganizationNotReady, format!("{:?}, {why}", wish.organization)));
+            return Err(wait(
+                Reason::OrganizationNotReady,
+                format!("{:?}, {why}", wish.organization),
+            ));
         }
-        OrganizationView::Paused(left) if wish.is_suspended => return Err(wait(Reason::Throttled, format!("{left:?}"))),
+        OrganizationView::Paused(left) if wish.is_suspended => {
+            return Err(wait(Reason::Throttled, format!("{left:?}")));
+        }
         OrganizationView::Paused(left) => return Err(Step::Wait(Reason::Throttled, String::new(), *left)),
     };
     let invalid = |problem: String| Step::Stall(Reason::SpecInvalid, problem);
@@ -63,7 +80,9 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         .map_err(|problem| invalid(format!("spec.projectName: {problem}")))?;
     if let Some(known) = wish.known_as.filter(|known| known != project_name.as_str()) {
         let name = project_name.as_str();
-        return Err(invalid(format!("the project is called {known:?} and the spec now renders {name:?}; Composio has no rename")));
+        return Err(invalid(format!(
+            "the project is called {known:?} and the spec now renders {name:?}; Composio has no rename"
+        )));
     }
     check_templates(&wish.secret.template, &project_name).map_err(invalid)?;
     Ok(Desired {
@@ -83,7 +102,12 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
 
 /// A template that cannot be rendered is found before the project is made.
 fn check_templates(templates: &BTreeMap<String, String>, project_name: &ProjectName) -> Result<(), String> {
-    let values = [("apiKey", ""), ("projectId", ""), ("projectName", project_name.as_str()), ("baseUrl", "")];
+    let values = [
+        ("apiKey", ""),
+        ("projectId", ""),
+        ("projectName", project_name.as_str()),
+        ("baseUrl", ""),
+    ];
     for (entry, template) in templates {
         render(template, &values).map_err(|problem| format!("spec.secret.template[{entry:?}]: {problem}"))?;
     }

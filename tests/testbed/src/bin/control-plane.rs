@@ -1,5 +1,6 @@
 //! Starts a control plane for a person: prints how to reach it, and stays until Ctrl-C.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -46,22 +47,29 @@ async fn run() -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => return Ok(()),
         _ = terminated.recv() => return Ok(()),
     };
-    println!("kubeconfig: {}", control_plane.kubeconfig_path().display());
-    println!("server: {}", control_plane.url());
-    for part in Part::ALL {
-        let log = control_plane.log_path(part).display();
-        println!("{}: pid {}, log {log}", part.name(), control_plane.pid(part));
-    }
-    println!(
-        "\nexport KUBECONFIG={}\n\nCtrl-C ends it.",
-        control_plane.kubeconfig_path().display()
-    );
+    print(&control_plane, &mut std::io::stdout().lock()).context("cannot write to standard output")?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminated.recv() => {}
     }
     control_plane.stop();
     Ok(())
+}
+
+/// How to reach it. Not with `println!`, which panics if nobody reads.
+fn print(control_plane: &ControlPlane, out: &mut impl Write) -> std::io::Result<()> {
+    let kubeconfig = control_plane.kubeconfig_path();
+    writeln!(out, "kubeconfig: {}", kubeconfig.display())?;
+    writeln!(out, "server: {}", control_plane.url())?;
+    for part in Part::ALL {
+        let log = control_plane.log_path(part).display();
+        writeln!(out, "{}: pid {}, log {log}", part.name(), control_plane.pid(part))?;
+    }
+    writeln!(
+        out,
+        "\nexport KUBECONFIG={}\n\nCtrl-C ends it.",
+        kubeconfig.display()
+    )
 }
 
 /// All definitions of a directory; a file may have several documents.

@@ -55,7 +55,7 @@ pub(crate) fn controller_manager(pki: &PkiFiles, kubeconfig: &Path) -> Vec<Strin
         "--secure-port=0".into(),
         "--leader-elect=false".into(),
         // Without it, foreground deletion and the end of namespaces hang quietly: its own role may not delete.
-        
+        "--use-service-account-credentials=true".into(),
         format!("--root-ca-file={}", pki.ca.display()),
         format!(
             "--service-account-private-key-file={}",

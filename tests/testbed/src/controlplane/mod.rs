@@ -53,7 +53,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             crds: Vec::new(),
-            start_within: Duration::from_secs(60),
+            start_within: Duration::from_mins(1),
             finder: Finder::from_env(),
         }
     }

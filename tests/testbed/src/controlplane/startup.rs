@@ -160,7 +160,7 @@ impl Launch<'_> {
             .no_proxy()
             .timeout(Duration::from_secs(5))
             .build();
-        let http = http.map_err(|error| Error::Kubeconfig(error.to_string()))?;
+        let http = http.map_err(|error| Error::io("make an HTTP client")(std::io::Error::other(error)))?;
         self.wait(Part::Etcd, &mut etcd, async || etcd_is(&http, &url, &name).await)
             .await?;
         Ok((etcd, url))

@@ -1,62 +1,125 @@
-//! The real binary as a child process: its signals, its log, its end.
+//! The real binary as a child process: its signals, its probes, its log, its end.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use composio_operator::process::settings::{LogFormat, Settings};
 use kube::config::Kubeconfig;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde_json::Value;
 
-use super::World;
 use super::canary::is_leak;
+use super::{PATIENCE, World};
+use crate::controlplane::write_kubeconfig;
 use crate::eventually::eventually;
 
-/// See the module. Killed on drop.
+/// Kills the child if the test binary is gone, however it has gone: then nobody holds the other end of the pipe.
+const WATCH: &str = r#"read -r _ || kill -9 "$1""#;
+
+/// See the module. Killed on drop, and when the test binary ends in any other way.
 pub struct Child {
-    child: std::process::Child,
+    process: std::process::Child,
+    watcher: std::process::Child,
+    address: SocketAddr,
     directory: tempfile::TempDir,
 }
 
-#[expect(clippy::expect_used, reason = "a child that cannot be made or signalled fails its test")]
+#[expect(
+    clippy::expect_used,
+    reason = "a child that cannot be made or signalled fails its test"
+)]
 impl Child {
-    /// Starts `binary` in the world, with this kubeconfig, and waits until it is ready.
+    /// Starts `binary` with the settings of the world and this kubeconfig, and waits until it is ready.
     pub async fn start(binary: &str, world: &World, kubeconfig: &Kubeconfig) -> Self {
+        Self::start_with(binary, &world.settings(), kubeconfig).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(binary: &str, settings: &Settings, kubeconfig: &Kubeconfig) -> Self {
+        let mut child = Self::launch(binary, settings, kubeconfig).await;
+        child.ready().await;
+        child
+    }
+
+    /// Starts it and waits only until it serves its probes. It takes a free port of its own; the `http_address` of the
+    /// settings does not count.
+    pub async fn launch(binary: &str, settings: &Settings, kubeconfig: &Kubeconfig) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("kubeconfig.json");
-        std::fs::write(&path, serde_json::to_vec(kubeconfig).expect("a kubeconfig")).expect("a file");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-        let settings = world.settings();
+        let path = directory.path().join("kubeconfig.yaml");
+        write_kubeconfig(&path, kubeconfig).expect("a file");
         let log = File::create(directory.path().join("log")).expect("a file");
+        let settings = Settings {
+            http_address: ([127, 0, 0, 1], 0).into(),
+            ..settings.clone()
+        };
         let child = Command::new(binary)
             .env("KUBECONFIG", &path)
             .env("RUST_LOG", "trace")
-            .args(["--namespace", &settings.namespace])
-            .args(["--watch-namespaces", &settings.watch_namespaces.join(",")])
-            .args(["--http-address", &port.to_string()])
-            .args(["--request-timeout", &seconds(settings.request_timeout)])
-            .args(["--settle-margin", &seconds(settings.settle_margin)])
+            .args(arguments(&settings))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the binary");
-        let mut started = Self { child, directory };
-        let url = format!("http://{port}/readyz");
-        eventually("the binary is ready", super::PATIENCE, async || {
-            if let Some(status) = started.child.try_wait().map_err(|error| error.to_string())? {
-                return Err(format!("it ended with {status}: {}", started.log_tail()));
-            }
-            let answer = reqwest::get(&url).await.map_err(|error| error.to_string())?;
-            if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        let watcher = Command::new("/bin/sh")
+            .args(["-c", WATCH, "testbed-watch", &child.id().to_string()])
+            // Ctrl-C must not end it before the child.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("/bin/sh");
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut launched = Self {
+            process: child,
+            watcher,
+            address,
+            directory,
+        };
+        launched.address = eventually("the binary serves its probes", PATIENCE, async || {
+            launched.still_runs()?;
+            launched
+                .served_address()
+                .ok_or_else(|| format!("its log ends with {}", launched.log_tail()))
         })
         .await;
-        started
+        launched
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn ready(&mut self) {
+        eventually("the binary is ready", PATIENCE, async || {
+            self.still_runs()?;
+            match self.get("/readyz").await? {
+                (200, _) => Ok(()),
+                (_, text) => Err(text),
+            }
+        })
+        .await;
+    }
+
+    /// Status code and body of `/livez`, `/readyz` or `/metrics`; an error where nobody answers.
+    pub async fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("http://{}{path}", self.address);
+        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(|error| error.to_string())?))
+    }
+
+    /// Where it serves its probes and metrics.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its process id.
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        Pid::from_child(&self.process)
     }
 
     /// Sends a signal.
@@ -65,11 +128,42 @@ impl Child {
         let _ = kill_process(self.pid(), signal);
     }
 
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(
+            self.ended().await,
+            None,
+            "it ended by itself before it was killed: {}",
+            self.log_tail()
+        );
+    }
+
+    /// Stops it with SIGSTOP and waits until all of its threads stand still. [`Child::thaw`] lets it go on.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        eventually("the binary stands still", PATIENCE, async || {
+            match waitpid(Some(self.pid()), WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((_, status))) if status.stopped() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Lets it go on after [`Child::freeze`].
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for its end and returns its exit code; `None` where a signal has ended it.
     pub async fn ended(&mut self) -> Option<i32> {
-        let child = &mut self.child;
-        let status = eventually("the binary has ended", super::PATIENCE, async || {
-            child.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
+        let child = &mut self.process;
+        let status = eventually("the binary has ended", PATIENCE, async || {
+            child
+                .try_wait()
+                .map_err(|error| error.to_string())?
+                .ok_or_else(|| "it runs".to_owned())
         })
         .await;
         status.code()
@@ -77,16 +171,64 @@ impl Child {
 
     /// Whether any line of its log at TRACE holds a key.
     pub fn has_leaked(&self) -> bool {
+        is_leak(&self.log())
+    }
+
+    /// Whether its metrics hold a key.
+    pub async fn has_leaked_in_metrics(&self) -> bool {
+        let (_, page) = self.get("/metrics").await.expect("a metrics page");
+        is_leak(&page)
+    }
+
+    /// Its log until now, at TRACE.
+    pub fn log(&self) -> String {
         let log = std::fs::read(self.log_path()).expect("its log");
-        is_leak(&String::from_utf8_lossy(&log))
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Waits until a complete line of its log contains this.
+    pub async fn logs(&self, text: &str) {
+        eventually(&format!("the binary logs {text:?}"), PATIENCE, async || {
+            let log = self.log();
+            let mut lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if lines.any(|line| line.contains(text)) {
+                Ok(())
+            } else {
+                Err(self.log_tail())
+            }
+        })
+        .await;
+    }
+
+    fn still_runs(&mut self) -> Result<(), String> {
+        match self.process.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => Err(format!("it ended with {status}: {}", self.log_tail())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Where it says that it serves; in its log, because the port is the kernel's choice.
+    fn served_address(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let mut addresses = lines.filter_map(|line| match serde_json::from_str::<Value>(line) {
+            Ok(line) => line["http.address"].as_str().map(ToOwned::to_owned),
+            // The format for people.
+            Err(_) => line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix("http.address="))
+                .map(ToOwned::to_owned),
+        });
+        addresses.next()?.parse().ok()
     }
 
     fn log_path(&self) -> PathBuf {
-        Path::new(self.directory.path()).join("log")
+        self.directory.path().join("log")
     }
 
     fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
@@ -95,11 +237,52 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // A stopped process takes a kill as well; one that has ended takes nothing.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // A line instead of the end of the pipe: the watcher ends, and kills nobody who has got the number meanwhile.
+        let _ = self.watcher.stdin.take().map(|mut pipe| pipe.write_all(b"\n"));
+        let _ = self.watcher.wait();
     }
 }
 
-fn seconds(duration: Duration) -> String {
-    format!("{}s", duration.as_secs())
+/// The flags that say what `settings` say. Destructured without `..`, so that a new setting is not forgotten.
+fn arguments(settings: &Settings) -> Vec<String> {
+    let Settings {
+        namespace,
+        watch_namespaces,
+        workers,
+        http_address,
+        log_format,
+        request_timeout,
+        settle_margin,
+        observe_interval,
+        shutdown_timeout,
+    } = settings;
+    let flags = [
+        ("--namespace", namespace.clone()),
+        ("--watch-namespaces", watch_namespaces.join(",")),
+        ("--workers", workers.to_string()),
+        ("--http-address", http_address.to_string()),
+        ("--log-format", log_format_name(*log_format).to_owned()),
+        ("--request-timeout", milliseconds(*request_timeout)),
+        ("--settle-margin", milliseconds(*settle_margin)),
+        ("--observe-interval", milliseconds(*observe_interval)),
+        ("--shutdown-timeout", milliseconds(*shutdown_timeout)),
+    ];
+    flags
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(flag, value)| format!("{flag}={value}"))
+        .collect()
+}
+
+fn log_format_name(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
 }

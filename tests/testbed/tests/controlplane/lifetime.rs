@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kube::api::ListParams;
 use kube::config::Kubeconfig;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Signal, test_kill_process};
 use testbed::controlplane::{ControlPlane, Error, Options, Part, client_for};
 use testbed::eventually::eventually;
 
@@ -23,7 +24,7 @@ struct Foreign {
 
 impl Foreign {
     /// Reads what `control-plane` prints: the path of the kubeconfig, and the process ids.
-    fn read(output: impl BufRead) -> anyhow::Result<Self> {
+    fn read(output: &mut impl BufRead) -> anyhow::Result<Self> {
         let (mut data, mut pids) = (None, Vec::new());
         for line in output.lines() {
             let line = line?;
@@ -33,10 +34,14 @@ impl Foreign {
             if let Some((_, rest)) = line.split_once(": pid ") {
                 pids.push(rest.split(',').next().unwrap_or_default().parse()?);
             }
-            if pids.len() == Part::ALL.len() {
+            if line.starts_with("Ctrl-C") {
                 break;
             }
         }
+        anyhow::ensure!(
+            pids.len() == Part::ALL.len(),
+            "process ids were printed: {pids:?}"
+        );
         let data = data.ok_or_else(|| anyhow::anyhow!("no kubeconfig was printed"))?;
         Ok(Self { data, pids })
     }
@@ -82,13 +87,16 @@ async fn nothing_outlives_a_parent_that_is_killed() -> anyhow::Result<()> {
         .stdout(Stdio::piped())
         .spawn()?;
     let output = parent.stdout.take().ok_or_else(|| anyhow::anyhow!("no output"))?;
-    let started = tokio::task::spawn_blocking(|| Foreign::read(BufReader::new(output))).await?;
+    let mut output = BufReader::new(output);
+    let reading = tokio::task::spawn_blocking(move || (Foreign::read(&mut output), output));
+    // The pipe stays open until the end: the parent must die of the signal and of nothing else.
+    let (started, _output) = reading.await?;
     let served = match &started {
         Ok(started) => started.serves_gadgets().await,
         Err(error) => Err(anyhow::anyhow!("{error}")),
     };
-    parent.kill()?; // SIGKILL
-    parent.wait()?;
+    parent.kill()?;
+    assert_eq!(parent.wait()?.signal(), Some(Signal::KILL.as_raw()));
     served?;
     let started = started?;
     eventually("programs and data are gone", SOON, async || started.gone()).await;

@@ -17,7 +17,7 @@ use testbed::controlplane::{ControlPlane, Options, client_for};
 use testbed::eventually::eventually;
 
 /// Generous, because it is only waited out when something is broken.
-const SOON: Duration = Duration::from_secs(12);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A kind with a rule in CEL, which only a real API server enforces.
 fn definition(plural: &str, kind: &str) -> anyhow::Result<CustomResourceDefinition> {

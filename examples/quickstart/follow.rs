@@ -1,0 +1,254 @@
+//! Follows objects until they are Ready: a line each, redrawn on a terminal, printed on every change elsewhere. It watches,
+//! it does not ask again and again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use composio_operator::crd::{ComposioOrganization, ComposioProject};
+use futures::stream::{BoxStream, select_all};
+use futures::{StreamExt, TryStreamExt};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::manifests::Target;
+use crate::screen::Screen;
+
+/// How long all together may take. Long, because two cores may serve everything.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// What conditions say about the present spec.
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    /// Not looked at yet.
+    Unseen,
+    /// On its way.
+    Waiting {
+        reason: String,
+        message: String,
+    },
+    Ready {
+        reason: String,
+        message: String,
+    },
+    /// A person has to act.
+    Stalled {
+        reason: String,
+        message: String,
+    },
+}
+
+type Change = Result<(Target, State), watcher::Error>;
+
+/// Watches until all are Ready. An error, with the object's own message, when one stalls or time is up.
+pub(crate) async fn until_ready(
+    client: &Client,
+    targets: Vec<Target>,
+    screen: &Screen,
+) -> anyhow::Result<()> {
+    let mut changes = select_all(watches(client, &targets));
+    let mut lines = Lines::new(targets, screen);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut trouble = String::new();
+    while lines.open().is_some() {
+        match tokio::time::timeout_at(deadline, changes.next()).await {
+            Ok(Some(Ok((target, state)))) => lines.show(&target, state)?,
+            // The watch begins anew by itself.
+            Ok(Some(Err(error))) => trouble = format!("; watching them failed: {error}"),
+            Ok(None) => bail!("the watch has ended"),
+            Err(_) => break,
+        }
+    }
+    let Some((target, state)) = lines.open() else {
+        return Ok(());
+    };
+    let Target {
+        kind,
+        namespace,
+        name,
+    } = target;
+    let why = match state {
+        State::Unseen => "it has no conditions; does the operator run?".to_owned(),
+        State::Waiting { reason, message }
+        | State::Ready { reason, message }
+        | State::Stalled { reason, message } => {
+            format!("{reason}: {message}")
+        }
+    };
+    bail!(
+        "{kind} {namespace}/{name} is not Ready after {} s: {why}{trouble}",
+        PATIENCE.as_secs()
+    )
+}
+
+/// One watch per namespace and kind.
+fn watches(client: &Client, targets: &[Target]) -> Vec<BoxStream<'static, Change>> {
+    let mut places: Vec<(&str, &str)> = targets
+        .iter()
+        .map(|target| (target.namespace.as_str(), target.kind.as_str()))
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    let watch_of = |(namespace, kind)| match kind {
+        "ComposioOrganization" => watch(client, namespace, kind, |object: &ComposioOrganization| {
+            object
+                .status
+                .as_ref()
+                .map(|status| (status.observed_generation, status.conditions.clone()))
+        }),
+        _ => watch(client, namespace, kind, |object: &ComposioProject| {
+            object
+                .status
+                .as_ref()
+                .map(|status| (status.observed_generation, status.conditions.clone()))
+        }),
+    };
+    places.into_iter().map(watch_of).collect()
+}
+
+fn watch<K>(
+    client: &Client,
+    namespace: &str,
+    kind: &str,
+    status: impl Fn(&K) -> Option<(Option<i64>, Vec<Condition>)> + Send + 'static,
+) -> BoxStream<'static, Change>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let (namespace, kind) = (namespace.to_owned(), kind.to_owned());
+    let change = move |object: K| {
+        let target = Target {
+            kind: kind.clone(),
+            namespace: namespace.clone(),
+            name: object.name_any(),
+        };
+        let current = status(&object).filter(|(observed, _)| *observed == object.meta().generation);
+        (
+            target,
+            current.map_or(State::Unseen, |(_, conditions)| state(&conditions)),
+        )
+    };
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .map_ok(change)
+        .boxed()
+}
+
+fn state(conditions: &[Condition]) -> State {
+    let is_true = |kind: &str| {
+        conditions
+            .iter()
+            .find(|found| found.type_ == kind && found.status == "True")
+    };
+    let told = |found: &Condition| (found.reason.clone(), found.message.clone());
+    if let Some((reason, message)) = is_true("Ready").map(told) {
+        return State::Ready { reason, message };
+    }
+    if let Some((reason, message)) = is_true("Stalled").map(told) {
+        return State::Stalled { reason, message };
+    }
+    let ready = conditions.iter().find(|found| found.type_ == "Ready").map(told);
+    ready.map_or(State::Unseen, |(reason, message)| State::Waiting {
+        reason,
+        message,
+    })
+}
+
+/// What is shown of each.
+struct Lines<'a> {
+    screen: &'a Screen,
+    started: Instant,
+    shown: BTreeMap<Target, (State, Option<ProgressBar>)>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(targets: Vec<Target>, screen: &'a Screen) -> Self {
+        let all = screen
+            .can_redraw
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let line = |target: Target| {
+            let bar = all.as_ref().map(|all| bar(all, &target));
+            (target, (State::Unseen, bar))
+        };
+        Self {
+            screen,
+            started: Instant::now(),
+            shown: targets.into_iter().map(line).collect(),
+        }
+    }
+
+    /// The first that is not Ready.
+    fn open(&self) -> Option<(&Target, &State)> {
+        let open = self
+            .shown
+            .iter()
+            .find(|(_, (state, _))| !matches!(state, State::Ready { .. }));
+        open.map(|(target, (state, _))| (target, state))
+    }
+
+    /// Shows a change; an object that stalls ends it all.
+    fn show(&mut self, target: &Target, now: State) -> anyhow::Result<()> {
+        let Some((shown, bar)) = self.shown.get_mut(target) else {
+            return Ok(());
+        };
+        if *shown == now {
+            return Ok(());
+        }
+        let seconds = self.started.elapsed().as_secs_f32();
+        let (text, is_final) = match &now {
+            State::Unseen => (String::new(), false),
+            State::Waiting { reason, message } => (format!("{reason}: {message}"), false),
+            State::Ready { message, .. } => (
+                format!("{} {message} ({seconds:.1} s)", self.screen.good("Ready:")),
+                true,
+            ),
+            State::Stalled { reason, message } => (
+                format!("{} {message}", self.screen.bad(&format!("{reason}:"))),
+                true,
+            ),
+        };
+        match bar {
+            Some(bar) if is_final => bar.finish_with_message(text),
+            Some(bar) => bar.set_message(text),
+            None if text.is_empty() => {}
+            None => println!("  {}  {text}", label(target)),
+        }
+        *shown = now.clone();
+        match now {
+            State::Stalled { reason, message } => {
+                let Target {
+                    kind,
+                    namespace,
+                    name,
+                } = target;
+                bail!("{kind} {namespace}/{name} will not become Ready by itself: {reason}: {message}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn label(Target { kind, name, .. }: &Target) -> String {
+    format!("{:<29}", format!("{kind} {name}"))
+}
+
+fn bar(all: &MultiProgress, target: &Target) -> ProgressBar {
+    let bar = all.add(ProgressBar::new_spinner());
+    if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {prefix}  {wide_msg}") {
+        bar.set_style(style.tick_strings(&["-", "\\", "|", "/", " "]));
+    }
+    bar.set_prefix(label(target));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}

@@ -1,0 +1,161 @@
+//! Wrong ComposioOrganizations.
+
+use serde_json::{Value, json};
+
+use super::{Wrong, wrong};
+use crate::cluster::{manifest, organization};
+
+pub(super) fn rows() -> Vec<Wrong> {
+    [shape(), key_secret(), endpoint(), name_template()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn shape() -> Vec<Wrong> {
+    let right = json!({"apiKeySecretRef": {"name": "composio-org"}});
+    let long = manifest("ComposioOrganization", &"a".repeat(64), right);
+    let mut without_spec = organization(json!({}));
+    without_spec
+        .as_object_mut()
+        .expect("a manifest is an object")
+        .remove("spec");
+    vec![
+        wrong(
+            long,
+            "metadata.name",
+            &["Too long: may not be more than 63 bytes"],
+        ),
+        wrong(without_spec, "spec", &["Required value"]),
+        wrong(
+            organization(json!({})),
+            "spec.apiKeySecretRef",
+            &["Required value"],
+        ),
+        wrong(
+            with("suspend", json!("yes")),
+            "spec.suspend",
+            &["of type boolean", "expected boolean"],
+        ),
+        wrong(
+            with("apiKey", json!("oak_x")),
+            "spec.apiKey",
+            &["unknown field", "field not declared in schema"],
+        ),
+        wrong(
+            with(
+                "projectDefaults",
+                json!({"settings": {"signedUrlFileExpiryInSeconds": 0}}),
+            ),
+            "spec.projectDefaults.settings.signedUrlFileExpiryInSeconds",
+            &["should be greater than or equal to 1"],
+        ),
+    ]
+}
+
+fn key_secret() -> Vec<Wrong> {
+    let key_ref = |key_ref: Value| organization(json!({"apiKeySecretRef": key_ref}));
+    let named = |name: &str| key_ref(json!({"name": name}));
+    let entry = |key: &str| key_ref(json!({"name": "composio-org", "key": key}));
+    let (name, key) = ("spec.apiKeySecretRef.name", "spec.apiKeySecretRef.key");
+    vec![
+        wrong(key_ref(json!({})), name, &["Required value"]),
+        wrong(
+            key_ref(json!("composio-org")),
+            "spec.apiKeySecretRef",
+            &["of type object", "expected map"],
+        ),
+        wrong(
+            named("Composio-Org"),
+            name,
+            &["must be lower-case letters, digits, dashes and dots"],
+        ),
+        wrong(
+            named("composio_org"),
+            name,
+            &["must be lower-case letters, digits, dashes and dots"],
+        ),
+        wrong(named(""), name, &["should be at least 1 chars long"]),
+        wrong(
+            named(&"a".repeat(254)),
+            name,
+            &["Too long: may not be more than 253 bytes"],
+        ),
+        wrong(
+            entry("api/key"),
+            key,
+            &["must have characters of [-._a-zA-Z0-9] only"],
+        ),
+        wrong(entry("..data"), key, &["must not begin with two dots"]),
+        wrong(entry("."), key, &["such as COMPOSIO_API_KEY"]),
+        wrong(
+            entry(&"a".repeat(254)),
+            key,
+            &["Too long: may not be more than 253 bytes"],
+        ),
+    ]
+}
+
+fn endpoint() -> Vec<Wrong> {
+    const NOT_A_URL: &[&str] = &["must be a URL such as https://backend.composio.dev"];
+    const NO_EXTRAS: &[&str] = &["must have no user, query or fragment"];
+    const NO_HTTP: &[&str] = &["must begin with https://"];
+    const NO_VERSION: &[&str] = &["must not end in the version of the API"];
+    let long = format!("https://example.com/{}", "a".repeat(512));
+    let rows = [
+        ("backend.composio.dev", NOT_A_URL),
+        ("ftp://backend.composio.dev", NOT_A_URL),
+        ("https://", NOT_A_URL),
+        ("http://backend.composio.dev", NO_HTTP),
+        ("HTTP://backend.composio.dev", NO_HTTP),
+        ("http://127.0.0.1.example.com", NO_HTTP),
+        ("http://localhost.example.com", NO_HTTP),
+        ("http://composio.team.svc.example.com", NO_HTTP),
+        ("http://localhost:80@example.com", NO_HTTP),
+        ("https://admin:pw@example.com", NO_EXTRAS),
+        ("https://example.com/?region=eu", NO_EXTRAS),
+        ("https://example.com/#eu", NO_EXTRAS),
+        ("https://backend.composio.dev/api/v3", NO_VERSION),
+        ("https://backend.composio.dev/api/v3.1/", NO_VERSION),
+        ("", &["should be at least 1 chars long"]),
+        (&long, &["Too long: may not be more than 512 bytes"]),
+    ];
+    rows.map(|(url, says)| wrong(with("endpoint", json!({"url": url})), "spec.endpoint.url", says))
+        .into()
+}
+
+fn name_template() -> Vec<Wrong> {
+    let field = "spec.projectNameTemplate";
+    let template = |template: &str| with("projectNameTemplate", json!(template));
+    vec![
+        wrong(
+            template("prod"),
+            field,
+            &["must contain {name}, such as prod-{name}"],
+        ),
+        wrong(template(""), field, &["must contain {name}"]),
+        wrong(
+            template("{{name}}"),
+            field,
+            &["must have {name}, {namespace} and characters of [a-zA-Z0-9_-] only"],
+        ),
+        wrong(
+            template("{cluster}-{name}"),
+            field,
+            &["must have {name}, {namespace} and characters"],
+        ),
+        wrong(template("prod.{name}"), field, &["such as {namespace}_{name}"]),
+        wrong(
+            template(&format!("{}{{name}}", "a".repeat(70))),
+            field,
+            &["Too long: may not be more than 75 bytes"],
+        ),
+    ]
+}
+
+/// A right organization, but for one field.
+fn with(field: &str, value: Value) -> Value {
+    let mut manifest = organization(json!({"apiKeySecretRef": {"name": "composio-org"}}));
+    manifest["spec"][field] = value;
+    manifest
+}
