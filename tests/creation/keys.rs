@@ -136,3 +136,29 @@ async fn an_answer_that_outlives_the_pass_still_brings_its_key_into_the_claim() 
     assert_eq!(world.control.count(&organization, Operation::Regenerate), 0);
     world.finish(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_whose_claim_was_removed_while_its_answer_was_under_way_is_deleted_and_made_again() {
+    let world = World::start().await;
+    let organization = world.organization.id.clone();
+    let hold = Fault::Hold {
+        point: Point::AfterCommit,
+        gate: "answer".to_owned(),
+    };
+    world.control.fault(&organization, Operation::Create, hold, 1);
+    world.apply("shop", json!({})).await;
+    let gate = world.control.gate("answer");
+    gate.arrived(1).await;
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(world.client.clone(), &world.system);
+    let claims = kube::api::ListParams::default().labels("composio.dev/phase");
+    secrets
+        .delete_collection(&kube::api::DeleteParams::default(), &claims)
+        .await
+        .unwrap();
+    gate.open();
+    world.ready("shop").await;
+    assert_eq!(world.control.all_projects(&organization).len(), 2);
+    assert_eq!(world.control.committed(&organization, Operation::Delete), 1);
+    world.finish(&[]).await;
+}

@@ -246,3 +246,42 @@ async fn an_event_tells_once_that_a_project_is_ready() {
     assert_eq!(found[0].type_.as_deref(), Some("Normal"));
     world.finish(&[]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_secret_is_recorded_and_its_key_put_back_when_somebody_edits_it() {
+    let world = World::start().await;
+    world.apply("shop", json!({})).await;
+    world.ready("shop").await;
+    let key = world.entry("shop", "COMPOSIO_API_KEY").await;
+    let uid = world.secrets().get("shop").await.unwrap().uid().unwrap();
+    world.poke("shop").await;
+    eventually("the claim knows the Secret", PATIENCE, async || {
+        let claims = world.claims().await;
+        let published = claims
+            .of("shop")
+            .map(|claim| claim["published"]["uid"].clone())
+            .unwrap_or_default();
+        if published == json!(uid) {
+            Ok(())
+        } else {
+            Err(format!("it knows {published}"))
+        }
+    })
+    .await;
+    let edit = json!({"stringData": {"COMPOSIO_API_KEY": "wrong"}});
+    world
+        .secrets()
+        .patch("shop", &PatchParams::default(), &Patch::Merge(edit))
+        .await
+        .unwrap();
+    world.poke("shop").await;
+    eventually("the key is back", PATIENCE, async || {
+        match world.entry("shop", "COMPOSIO_API_KEY").await {
+            found if found == key => Ok(()),
+            _ => Err("it is not".to_owned()),
+        }
+    })
+    .await;
+    world.ready("shop").await;
+    world.finish(&[]).await;
+}

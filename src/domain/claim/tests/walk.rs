@@ -181,7 +181,11 @@ impl Walk {
     pub(super) fn answer(&mut self, op: &Op) -> (u32, Answer) {
         self.keys += 1;
         match op {
-            Op::Created { attempt, id: n, has_key } => {
+            Op::Created {
+                attempt,
+                id: n,
+                has_key,
+            } => {
                 let key = has_key.then(|| key(self.keys));
                 let (id, time) = (id(*n), self.now);
                 (*attempt, Answer::Created { id, key, time })

@@ -1,0 +1,139 @@
+//! Documentation that cannot rot: tables are compared with what the code says, and links with what they lead to.
+//! `UPDATE_DOCS=1 cargo test --test documentation` writes the tables anew.
+#![expect(
+    clippy::expect_used,
+    reason = "a document that cannot be read fails its test, with the reason"
+)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::{Arg, CommandFactory};
+use composio_operator::domain::reason::Reason;
+use composio_operator::process::settings::Cli;
+use regex::Regex;
+
+/// For people.
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/how-it-works.md",
+    "docs/reasons.md",
+    "docs/settings.md",
+];
+const BEGIN: &str =
+    "<!-- The table is written by UPDATE_DOCS=1 cargo test --test documentation; do not edit it. -->";
+const END: &str = "<!-- End of the table. -->";
+
+fn read(document: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{document} cannot be read: {error}"))
+}
+
+/// Compares the generated part of a document, or writes it anew.
+fn assert_table(document: &str, table: &str) {
+    let text = read(document);
+    let parts = text.split_once(BEGIN).zip(text.split_once(END));
+    let ((before, _), (_, after)) = parts.expect("a document with the two comments around its table");
+    let wanted = format!("{before}{BEGIN}\n\n{table}\n{END}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        std::fs::write(path, wanted).expect("a document that can be written");
+        return;
+    }
+    let differs = wanted.lines().zip(text.lines()).find(|(wanted, is)| wanted != is);
+    assert!(
+        wanted == text,
+        "{document} is not what the code says; run: UPDATE_DOCS=1 cargo test --test documentation\nfirst difference (code, document): {differs:?}"
+    );
+}
+
+/// A row of a table; `|` would end a cell.
+fn row(table: &mut String, cells: &[&str]) {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    writeln!(table, "| {} |", cells.join(" | ")).expect("a string that grows");
+}
+
+#[test]
+fn every_reason_is_explained() {
+    let mut table = String::new();
+    row(&mut table, &["Reason", "What it says", "What to do", "Stalled"]);
+    row(&mut table, &["---", "---", "---", "---"]);
+    for reason in Reason::ALL {
+        let stalls = if reason.stalls() { "yes" } else { "" };
+        let remedy = reason.remedy().unwrap_or("nothing");
+        row(&mut table, &[&format!("`{}`", reason.as_str()), reason.text(), remedy, stalls]);
+    }
+    assert_table("docs/reasons.md", &table);
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let mut table = String::new();
+    row(&mut table, &["Flag", "Environment", "Default", "Meaning"]);
+    row(&mut table, &["---", "---", "---", "---"]);
+    let command = Cli::command();
+    for setting in command.get_arguments().filter(|setting| setting.get_env().is_some()) {
+        let [flag, environment, default] = [flag(setting), environment(setting), default(setting)];
+        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
+        row(&mut table, &[&flag, &environment, &default, &help]);
+    }
+    assert_table("docs/settings.md", &table);
+}
+
+fn flag(setting: &Arg) -> String {
+    let value = setting.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
+    format!("`--{} {}`", setting.get_long().unwrap_or_default(), value.unwrap_or_default())
+}
+
+fn environment(setting: &Arg) -> String {
+    setting.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default()
+}
+
+fn default(setting: &Arg) -> String {
+    let values: Vec<_> = setting.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    if values.is_empty() { String::new() } else { format!("`{}`", values.join(",")) }
+}
+
+/// The anchors of a document, as the usual renderers make them from its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let heading = Regex::new(r"(?m)^#+ (.+)$").expect("a pattern");
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)).collect()
+    };
+    heading.captures_iter(text).map(|found| anchor(&found[1])).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a pattern");
+    let mut broken = Vec::new();
+    let mut followed = 0;
+    for document in DOCUMENTS {
+        for found in link.captures_iter(&read(document)) {
+            let target = found[1].to_owned();
+            if target.starts_with("https://") {
+                continue;
+            }
+            followed += 1;
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let directory = Path::new(document).parent().unwrap_or(Path::new(""));
+            let path = if path.is_empty() { document.into() } else { directory.join(path) };
+            let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists();
+            let is_there = exists && (anchor.is_empty() || anchors(&read(&path.to_string_lossy())).contains(anchor));
+            if !is_there {
+                broken.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert!(followed > 0, "no link was followed");
+    assert!(broken.is_empty(), "links that lead nowhere:\n  {}", broken.join("\n  "));
+}
+
+#[test]
+fn the_sections_that_the_sources_refer_to_exist() {
+    assert!(anchors(&read("docs/how-it-works.md")).contains("when-an-answer-is-lost"), "src/domain/evidence.rs names it");
+}
