@@ -26,16 +26,10 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Arguments { listen, organization } = Arguments::parse();
-    let options = Options {
-        listen,
-        ..Options::default()
-    };
-    let emulator = Emulator::start(options)
-        .await
-        .context("try another address with --listen, such as 127.0.0.1:0")?;
-    let organization = emulator
-        .control()
-        .add_organization(OrganizationOptions::named(organization));
+    let options = Options { listen, ..Options::default() };
+    let emulator =
+        Emulator::start(options).await.context("try another address with --listen, such as 127.0.0.1:0")?;
+    let organization = emulator.control().add_organization(OrganizationOptions::named(organization));
     println!("{}", introduction(emulator.url(), &organization));
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     println!("\nstopped after {} requests", emulator.control().journal().len());

@@ -26,8 +26,5 @@ fn operate(settings: composio_operator::process::settings::Settings) -> anyhow::
     init_logs(settings.log_format)?;
     // One provider in the process, or TLS panics at the first handshake; an error means that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run(settings))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(settings))
 }

@@ -1,9 +1,6 @@
 //! The rules of the tree that the compiler does not know, read from the sources: which floor may use which, how long a
 //! file may be, where a key may be seen. What the documentation promises is compared in `documentation.rs`.
-#![expect(
-    clippy::expect_used,
-    reason = "a tree that cannot be read fails its test, with the reason"
-)]
+#![expect(clippy::expect_used, reason = "a tree that cannot be read fails its test, with the reason")]
 
 use std::path::{Path, PathBuf};
 
@@ -45,25 +42,18 @@ fn files(directory: &str, extensions: &[&str]) -> Vec<File> {
                 }
             } else if extensions.is_empty() || extensions.iter().any(|wanted| has_extension(&path, wanted)) {
                 // What is no text is none of our sources.
-                found.extend(std::fs::read_to_string(&path).ok().map(|text| File {
-                    path: below_root(&path),
-                    text,
-                }));
+                found.extend(
+                    std::fs::read_to_string(&path).ok().map(|text| File { path: below_root(&path), text }),
+                );
             }
         }
     }
-    assert!(
-        !found.is_empty(),
-        "no files in {directory}: the rule would check nothing"
-    );
+    assert!(!found.is_empty(), "no files in {directory}: the rule would check nothing");
     found
 }
 
 fn sources(extensions: &[&str]) -> Vec<File> {
-    SOURCES
-        .iter()
-        .flat_map(|directory| files(directory, extensions))
-        .collect()
+    SOURCES.iter().flat_map(|directory| files(directory, extensions)).collect()
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -78,14 +68,8 @@ fn below_root(path: &Path) -> String {
 fn lines_with(files: &[File], pattern: &str) -> Vec<String> {
     let pattern = Regex::new(pattern).expect("a pattern");
     let in_file = |file: &File| {
-        let lines = file
-            .text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| pattern.is_match(line));
-        lines
-            .map(|(at, line)| format!("{}:{}: {}", file.path, at + 1, line.trim()))
-            .collect::<Vec<_>>()
+        let lines = file.text.lines().enumerate().filter(|(_, line)| pattern.is_match(line));
+        lines.map(|(at, line)| format!("{}:{}: {}", file.path, at + 1, line.trim())).collect::<Vec<_>>()
     };
     files.iter().flat_map(in_file).collect()
 }
@@ -102,10 +86,7 @@ fn floors_used(text: &str) -> Vec<String> {
     let is_floor = |name: &str| FLOORS.iter().any(|(floor, _)| *floor == name);
     let named = direct.captures_iter(text).map(|found| found[1].to_owned());
     let grouped = group.captures_iter(text).flat_map(|found| {
-        member
-            .captures_iter(&found[1])
-            .map(|found| found[1].to_owned())
-            .collect::<Vec<_>>()
+        member.captures_iter(&found[1]).map(|found| found[1].to_owned()).collect::<Vec<_>>()
     });
     named.chain(grouped).filter(|name| is_floor(name)).collect()
 }
@@ -113,19 +94,12 @@ fn floors_used(text: &str) -> Vec<String> {
 #[test]
 fn a_floor_uses_only_what_is_below_it() {
     for (floor, below) in FLOORS {
-        let upward = files(&format!("src/{floor}"), &["rs"])
-            .into_iter()
-            .flat_map(|file| {
-                let used = floors_used(&file.text).into_iter();
-                let upward = used.filter(|used| used != floor && !below.contains(&used.as_str()));
-                upward
-                    .map(|used| format!("{} uses {used}", file.path))
-                    .collect::<Vec<_>>()
-            });
-        assert_none(
-            &upward.collect::<Vec<_>>(),
-            &format!("{floor} may use {below:?} only"),
-        );
+        let upward = files(&format!("src/{floor}"), &["rs"]).into_iter().flat_map(|file| {
+            let used = floors_used(&file.text).into_iter();
+            let upward = used.filter(|used| used != floor && !below.contains(&used.as_str()));
+            upward.map(|used| format!("{} uses {used}", file.path)).collect::<Vec<_>>()
+        });
+        assert_none(&upward.collect::<Vec<_>>(), &format!("{floor} may use {below:?} only"));
     }
 }
 
@@ -141,23 +115,13 @@ fn the_rule_of_the_floors_sees_every_way_to_name_one() {
     ] {
         assert!(floors_used(text).iter().any(|floor| floor == "crd"), "{text}");
     }
-    assert!(
-        floors_used("use crate::domain::ids; use super::create;")
-            .iter()
-            .all(|floor| floor == "domain")
-    );
+    assert!(floors_used("use crate::domain::ids; use super::create;").iter().all(|floor| floor == "domain"));
 }
 
 #[test]
 fn every_floor_is_known_and_nothing_else_lies_in_src() {
     let entries = std::fs::read_dir(root().join("src")).expect("the sources");
-    let names = entries.map(|entry| {
-        entry
-            .expect("an entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned()
-    });
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     let strange: Vec<String> = names
         .filter(|name| !["lib.rs", "main.rs"].contains(&name.as_str()))
         .filter(|name| !FLOORS.iter().any(|(floor, _)| floor == name))
@@ -169,15 +133,9 @@ fn every_floor_is_known_and_nothing_else_lies_in_src() {
 fn the_domain_is_pure() {
     let domain = files("src/domain", &["rs"]);
     let clocks = r"Timestamp::now|Zoned::now|SystemTime|Instant|OffsetDateTime";
-    assert_none(
-        &lines_with(&domain, clocks),
-        "no clock in the domain: `now` is given to it",
-    );
+    assert_none(&lines_with(&domain, clocks), "no clock in the domain: `now` is given to it");
     let chance = r"\b(getrandom|rand|fastrand|uuid|Uuid)\b";
-    assert_none(
-        &lines_with(&domain, chance),
-        "no chance in the domain: what is random is given to it",
-    );
+    assert_none(&lines_with(&domain, chance), "no chance in the domain: what is random is given to it");
     let shells = r"\b(kube|k8s_openapi|tokio|reqwest|axum|tracing|futures)::|\basync\b|std::(env|fs|net|process|thread)";
     assert_none(&lines_with(&domain, shells), "nothing that acts in the domain");
 }
@@ -186,10 +144,7 @@ fn the_domain_is_pure() {
 fn the_test_bed_judges_the_operator_by_the_contract_not_by_its_types() {
     for part in ["emulator", "controlplane", "proxy"] {
         let files = files(&format!("tests/testbed/src/{part}"), &["rs"]);
-        assert_none(
-            &lines_with(&files, "composio_operator"),
-            &format!("{part} does not know the operator"),
-        );
+        assert_none(&lines_with(&files, "composio_operator"), &format!("{part} does not know the operator"));
     }
 }
 
@@ -204,13 +159,8 @@ fn a_file_has_at_most_500_lines() {
 
 #[test]
 fn every_source_begins_by_saying_what_lives_in_it() {
-    let silent = sources(&["rs"])
-        .into_iter()
-        .filter(|file| !file.text.starts_with("//! "));
-    assert_none(
-        &silent.map(|file| file.path).collect::<Vec<_>>(),
-        "begin the file with `//! …`",
-    );
+    let silent = sources(&["rs"]).into_iter().filter(|file| !file.text.starts_with("//! "));
+    assert_none(&silent.map(|file| file.path).collect::<Vec<_>>(), "begin the file with `//! …`");
 }
 
 #[test]
@@ -219,10 +169,7 @@ fn names_say_what_a_thing_is() {
     let types = format!(r"\b(struct|enum|union|trait|type)\s+(\w*({words})|({words})[A-Z]\w*)\b");
     assert_none(&lines_with(&sources(&["rs"]), &types), "use the field's own word");
     let vague = Regex::new(r"(^|/)(utils?|helpers?|common|misc|manager|service)(\.rs|/)").expect("a pattern");
-    let named = sources(&["rs"])
-        .into_iter()
-        .map(|file| file.path)
-        .filter(|path| vague.is_match(path));
+    let named = sources(&["rs"]).into_iter().map(|file| file.path).filter(|path| vague.is_match(path));
     assert_none(&named.collect::<Vec<_>>(), "name the file by what is in it");
 }
 
@@ -235,12 +182,8 @@ fn lints_are_expected_with_a_reason_and_never_allowed() {
     );
     let silent = Regex::new(r"#!?\[expect\(([^\]]*)\)\]").expect("a pattern");
     let without = files.iter().flat_map(|file| {
-        let found = silent
-            .captures_iter(&file.text)
-            .filter(|found| !found[1].contains("reason = "));
-        found
-            .map(|found| format!("{}: {}", file.path, &found[0]))
-            .collect::<Vec<_>>()
+        let found = silent.captures_iter(&file.text).filter(|found| !found[1].contains("reason = "));
+        found.map(|found| format!("{}: {}", file.path, &found[0])).collect::<Vec<_>>()
     });
     assert_none(&without.collect::<Vec<_>>(), "an exception says why");
 }
@@ -248,19 +191,8 @@ fn lints_are_expected_with_a_reason_and_never_allowed() {
 #[test]
 fn nothing_is_left_open_and_no_test_is_left_out() {
     // Written in parts, or this line would be found.
-    let open = [
-        "to",
-        "do!|unimple",
-        "mented!|\\bTO",
-        "DO\\b|FIX",
-        "ME|#\\[ig",
-        "nore",
-    ]
-    .concat();
-    assert_none(
-        &lines_with(&sources(&["rs", "go"]), &open),
-        "finish it, or leave it out",
-    );
+    let open = ["to", "do!|unimple", "mented!|\\bTO", "DO\\b|FIX", "ME|#\\[ig", "nore"].concat();
+    assert_none(&lines_with(&sources(&["rs", "go"]), &open), "finish it, or leave it out");
 }
 
 #[test]
@@ -274,25 +206,16 @@ fn a_key_is_seen_only_where_it_is_sent_or_stored() {
     let sources = files("src", &["rs"]);
     for path in allowed {
         assert!(
-            sources
-                .iter()
-                .any(|file| file.path == path && file.text.contains(".expose()")),
+            sources.iter().any(|file| file.path == path && file.text.contains(".expose()")),
             "{path} needs no key"
         );
     }
-    let elsewhere: Vec<File> = sources
-        .into_iter()
-        .filter(|file| !allowed.contains(&file.path.as_str()))
-        .collect();
+    let elsewhere: Vec<File> =
+        sources.into_iter().filter(|file| !allowed.contains(&file.path.as_str())).collect();
     assert_none(&lines_with(&elsewhere, r"\.expose\(\)"), "pass the ApiKey on");
-    let inside: Vec<File> = files("src", &["rs"])
-        .into_iter()
-        .filter(|file| file.path != allowed[0])
-        .collect();
-    assert_none(
-        &lines_with(&inside, r"expose_secret|ExposeSecret"),
-        "ApiKey is the only way to a secret",
-    );
+    let inside: Vec<File> =
+        files("src", &["rs"]).into_iter().filter(|file| file.path != allowed[0]).collect();
+    assert_none(&lines_with(&inside, r"expose_secret|ExposeSecret"), "ApiKey is the only way to a secret");
 }
 
 #[test]
@@ -300,32 +223,17 @@ fn nothing_is_about_one_machine() {
     // Written in parts, or this file would be found.
     let places = ["wor", "k|ro", "ot|home/\\w+|Users/\\w+|t", "mp"].concat();
     let pattern = format!(r"(^|[\s=:\x22'`(\[])/({places})(/|\b)");
-    for sample in [
-        "cd /wor+k/main",
-        "\"/ro+ot/.cargo\"",
-        "(/t+mp/x)",
-        "log=/home/+me/log",
-    ] {
+    for sample in ["cd /wor+k/main", "\"/ro+ot/.cargo\"", "(/t+mp/x)", "log=/home/+me/log"] {
         let sample = sample.replace('+', "");
-        assert!(
-            Regex::new(&pattern).expect("a pattern").is_match(&sample),
-            "{sample} must be found"
-        );
+        assert!(Regex::new(&pattern).expect("a pattern").is_match(&sample), "{sample} must be found");
     }
-    let tree: Vec<File> = files("", &[])
-        .into_iter()
-        .filter(|file| is_ours(&file.path))
-        .collect();
+    let tree: Vec<File> = files("", &[]).into_iter().filter(|file| is_ours(&file.path)).collect();
     assert_none(&lines_with(&tree, &pattern), "a path of one machine");
 }
 
 /// Not a lock file, which a tool writes, and not the text of the licence.
 fn is_ours(path: &str) -> bool {
     let name = PathBuf::from(path);
-    let name = name
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     !["Cargo.lock", "go.sum", "LICENSE"].contains(&name.as_str())
 }

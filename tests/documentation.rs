@@ -1,18 +1,19 @@
 //! Documentation that cannot rot: tables are compared with what the code says, and links with what they lead to.
 //! `UPDATE_DOCS=1 cargo test --test documentation` writes the tables anew.
-#![expect(
-    clippy::expect_used,
-    reason = "a document that cannot be read fails its test, with the reason"
-)]
+#![expect(clippy::expect_used, reason = "a document that cannot be read fails its test, with the reason")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Arg, CommandFactory};
+use composio_operator::crd::{ComposioOrganization, ComposioProject};
 use composio_operator::domain::reason::Reason;
 use composio_operator::process::settings::Cli;
 use regex::Regex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// For people.
 const DOCUMENTS: [&str; 6] = [
@@ -123,7 +124,8 @@ fn every_link_leads_somewhere() {
             let directory = Path::new(document).parent().unwrap_or(Path::new(""));
             let path = if path.is_empty() { document.into() } else { directory.join(path) };
             let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists();
-            let is_there = exists && (anchor.is_empty() || anchors(&read(&path.to_string_lossy())).contains(anchor));
+            let is_there =
+                exists && (anchor.is_empty() || anchors(&read(&path.to_string_lossy())).contains(anchor));
             if !is_there {
                 broken.push(format!("{document}: {target}"));
             }
@@ -133,7 +135,46 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "links that lead nowhere:\n  {}", broken.join("\n  "));
 }
 
+/// The resources in a document: from their `apiVersion` to the end of the block or of the here-document.
+fn resources(document: &str) -> Vec<Value> {
+    let text = read(document);
+    let starts = text.match_indices("apiVersion: composio.dev/").map(|(at, _)| at);
+    let resource = |start: usize| {
+        let indent = start - text[..start].rfind('\n').map_or(0, |end| end + 1);
+        let lines = text[start..]
+            .lines()
+            .enumerate()
+            .map(|(at, line)| if at == 0 { line } else { line.get(indent..).unwrap_or("") });
+        let lines: Vec<&str> = lines.take_while(|line| !["```", "END"].contains(line)).collect();
+        serde_saphyr::from_str(&lines.join("\n")).expect("a resource in YAML")
+    };
+    starts.map(resource).collect()
+}
+
+/// Read and written by the types of the schema, it is the same: no field is unknown.
+fn survives<K: Serialize + DeserializeOwned>(resource: &Value) -> bool {
+    let read: K = serde_json::from_value(resource.clone()).expect("a resource of this kind");
+    serde_json::to_value(read).expect("JSON")["spec"] == resource["spec"]
+}
+
+#[test]
+fn the_resources_in_the_documents_have_only_fields_that_there_are() {
+    let resources: Vec<Value> = DOCUMENTS.into_iter().flat_map(resources).collect();
+    assert!(resources.len() > 1, "no resource was found");
+    for resource in resources {
+        let is_known = match resource["kind"].as_str() {
+            Some("ComposioProject") => survives::<ComposioProject>(&resource),
+            Some("ComposioOrganization") => survives::<ComposioOrganization>(&resource),
+            _ => false,
+        };
+        assert!(is_known, "a field that there is not: {resource}");
+    }
+}
+
 #[test]
 fn the_sections_that_the_sources_refer_to_exist() {
-    assert!(anchors(&read("docs/how-it-works.md")).contains("when-an-answer-is-lost"), "src/domain/evidence.rs names it");
+    assert!(
+        anchors(&read("docs/how-it-works.md")).contains("when-an-answer-is-lost"),
+        "src/domain/evidence.rs names it"
+    );
 }

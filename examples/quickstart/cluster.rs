@@ -56,21 +56,13 @@ impl Cluster {
         let kubeconfig =
             Kubeconfig::read_from(path).with_context(|| format!("cannot use {}", path.display()))?;
         let context = kubeconfig.current_context.clone().unwrap_or_default();
-        let client = client_for(kubeconfig)
-            .await
-            .with_context(|| format!("cannot use {}", path.display()))?;
-        let version = version(&client)
-            .await
-            .with_context(|| format!("context {context:?} of {}", path.display()))?;
+        let client =
+            client_for(kubeconfig).await.with_context(|| format!("cannot use {}", path.display()))?;
+        let version =
+            version(&client).await.with_context(|| format!("context {context:?} of {}", path.display()))?;
         let kubeconfig = std::path::absolute(path)?;
         let server = format!("context {context:?} of {}", path.display());
-        let cluster = Self {
-            client,
-            kubeconfig,
-            version,
-            server,
-            embedded: None,
-        };
+        let cluster = Self { client, kubeconfig, version, server, embedded: None };
         screen.fact("Kubernetes", &cluster.describe());
         cluster.refuse_if_in_use(namespace).await?;
         cluster.apply_definitions(screen).await?;
@@ -106,9 +98,7 @@ impl Cluster {
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         match api.create(&PostParams::default(), &namespace).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            created => created
-                .map(drop)
-                .with_context(|| format!("creating the namespace {name}")),
+            created => created.map(drop).with_context(|| format!("creating the namespace {name}")),
         }
     }
 
@@ -120,10 +110,7 @@ impl Cluster {
             listed => listed.context("looking for ComposioOrganizations")?.items.pop(),
         };
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let ledger = secrets
-            .get_metadata_opt(LEDGER)
-            .await
-            .context("looking for a ledger")?;
+        let ledger = secrets.get_metadata_opt(LEDGER).await.context("looking for a ledger")?;
         let what = match (found, ledger) {
             (Some(found), _) => {
                 format!(
@@ -165,8 +152,7 @@ impl Cluster {
 
 async fn version(client: &Client) -> anyhow::Result<String> {
     let asked = tokio::time::timeout(PATIENCE, client.apiserver_version()).await;
-    let version = asked
-        .context("no answer from the API server")?
-        .context("the API server cannot be reached")?;
+    let version =
+        asked.context("no answer from the API server")?.context("the API server cannot be reached")?;
     Ok(version.git_version)
 }

@@ -66,11 +66,7 @@ pub(crate) async fn until_ready(
     let Some((target, state)) = lines.open() else {
         return Ok(());
     };
-    let Target {
-        kind,
-        namespace,
-        name,
-    } = target;
+    let Target { kind, namespace, name } = target;
     let why = match state {
         State::Unseen => "it has no conditions; does the operator run?".to_owned(),
         State::Waiting { reason, message }
@@ -79,32 +75,21 @@ pub(crate) async fn until_ready(
             format!("{reason}: {message}")
         }
     };
-    bail!(
-        "{kind} {namespace}/{name} is not Ready after {} s: {why}{trouble}",
-        PATIENCE.as_secs()
-    )
+    bail!("{kind} {namespace}/{name} is not Ready after {} s: {why}{trouble}", PATIENCE.as_secs())
 }
 
 /// One watch per namespace and kind.
 fn watches(client: &Client, targets: &[Target]) -> Vec<BoxStream<'static, Change>> {
-    let mut places: Vec<(&str, &str)> = targets
-        .iter()
-        .map(|target| (target.namespace.as_str(), target.kind.as_str()))
-        .collect();
+    let mut places: Vec<(&str, &str)> =
+        targets.iter().map(|target| (target.namespace.as_str(), target.kind.as_str())).collect();
     places.sort_unstable();
     places.dedup();
     let watch_of = |(namespace, kind)| match kind {
         "ComposioOrganization" => watch(client, namespace, kind, |object: &ComposioOrganization| {
-            object
-                .status
-                .as_ref()
-                .map(|status| (status.observed_generation, status.conditions.clone()))
+            object.status.as_ref().map(|status| (status.observed_generation, status.conditions.clone()))
         }),
         _ => watch(client, namespace, kind, |object: &ComposioProject| {
-            object
-                .status
-                .as_ref()
-                .map(|status| (status.observed_generation, status.conditions.clone()))
+            object.status.as_ref().map(|status| (status.observed_generation, status.conditions.clone()))
         }),
     };
     places.into_iter().map(watch_of).collect()
@@ -127,30 +112,15 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let (namespace, kind) = (namespace.to_owned(), kind.to_owned());
     let change = move |object: K| {
-        let target = Target {
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: object.name_any(),
-        };
+        let target = Target { kind: kind.clone(), namespace: namespace.clone(), name: object.name_any() };
         let current = status(&object).filter(|(observed, _)| *observed == object.meta().generation);
-        (
-            target,
-            current.map_or(State::Unseen, |(_, conditions)| state(&conditions)),
-        )
+        (target, current.map_or(State::Unseen, |(_, conditions)| state(&conditions)))
     };
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .applied_objects()
-        .map_ok(change)
-        .boxed()
+    watcher(api, watcher::Config::default()).default_backoff().applied_objects().map_ok(change).boxed()
 }
 
 fn state(conditions: &[Condition]) -> State {
-    let is_true = |kind: &str| {
-        conditions
-            .iter()
-            .find(|found| found.type_ == kind && found.status == "True")
-    };
+    let is_true = |kind: &str| conditions.iter().find(|found| found.type_ == kind && found.status == "True");
     let told = |found: &Condition| (found.reason.clone(), found.message.clone());
     if let Some((reason, message)) = is_true("Ready").map(told) {
         return State::Ready { reason, message };
@@ -159,10 +129,7 @@ fn state(conditions: &[Condition]) -> State {
         return State::Stalled { reason, message };
     }
     let ready = conditions.iter().find(|found| found.type_ == "Ready").map(told);
-    ready.map_or(State::Unseen, |(reason, message)| State::Waiting {
-        reason,
-        message,
-    })
+    ready.map_or(State::Unseen, |(reason, message)| State::Waiting { reason, message })
 }
 
 /// What is shown of each.
@@ -174,26 +141,17 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(targets: Vec<Target>, screen: &'a Screen) -> Self {
-        let all = screen
-            .can_redraw
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let all = screen.can_redraw.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         let line = |target: Target| {
             let bar = all.as_ref().map(|all| bar(all, &target));
             (target, (State::Unseen, bar))
         };
-        Self {
-            screen,
-            started: Instant::now(),
-            shown: targets.into_iter().map(line).collect(),
-        }
+        Self { screen, started: Instant::now(), shown: targets.into_iter().map(line).collect() }
     }
 
     /// The first that is not Ready.
     fn open(&self) -> Option<(&Target, &State)> {
-        let open = self
-            .shown
-            .iter()
-            .find(|(_, (state, _))| !matches!(state, State::Ready { .. }));
+        let open = self.shown.iter().find(|(_, (state, _))| !matches!(state, State::Ready { .. }));
         open.map(|(target, (state, _))| (target, state))
     }
 
@@ -209,14 +167,12 @@ impl<'a> Lines<'a> {
         let (text, is_final) = match &now {
             State::Unseen => (String::new(), false),
             State::Waiting { reason, message } => (format!("{reason}: {message}"), false),
-            State::Ready { message, .. } => (
-                format!("{} {message} ({seconds:.1} s)", self.screen.good("Ready:")),
-                true,
-            ),
-            State::Stalled { reason, message } => (
-                format!("{} {message}", self.screen.bad(&format!("{reason}:"))),
-                true,
-            ),
+            State::Ready { message, .. } => {
+                (format!("{} {message} ({seconds:.1} s)", self.screen.good("Ready:")), true)
+            }
+            State::Stalled { reason, message } => {
+                (format!("{} {message}", self.screen.bad(&format!("{reason}:"))), true)
+            }
         };
         match bar {
             Some(bar) if is_final => bar.finish_with_message(text),
@@ -227,11 +183,7 @@ impl<'a> Lines<'a> {
         *shown = now.clone();
         match now {
             State::Stalled { reason, message } => {
-                let Target {
-                    kind,
-                    namespace,
-                    name,
-                } = target;
+                let Target { kind, namespace, name } = target;
                 bail!("{kind} {namespace}/{name} will not become Ready by itself: {reason}: {message}")
             }
             _ => Ok(()),

@@ -6,20 +6,13 @@ use crate::screen::Screen;
 
 /// Prints them.
 pub(crate) fn show(screen: &Screen, stage: &Stage) {
-    let (url, organization, metrics) = (
-        stage.emulator.url(),
-        &stage.organization.id,
-        stage.operator.address,
-    );
+    let (url, organization, metrics) = (stage.emulator.url(), &stage.organization.id, stage.operator.address);
     screen.heading("Now try (in another terminal, in this directory)");
     println!("  export KUBECONFIG={}\n", stage.cluster.kubeconfig.display());
     for (what, commands) in [
         ("what there is, and why it is as it is", LOOK),
         ("the key, as a workload gets it", KEY),
-        (
-            "delete and apply again: project, key and Secret stay, and nothing is created twice",
-            AGAIN,
-        ),
+        ("delete and apply again: project, key and Secret stay, and nothing is created twice", AGAIN),
         ("edit a setting, and see it arrive", EDIT),
     ] {
         println!("  {}", screen.faint(&format!("# {what}")));

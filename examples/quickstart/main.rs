@@ -120,33 +120,12 @@ impl Stage {
         let emulator = Emulator::start(emulator::Options::default()).await?;
         let control = emulator.control();
         let organization = control.add_organization(OrganizationOptions::named("quickstart"));
-        screen.fact(
-            "Composio API",
-            &format!("{} (an emulator, in memory)", emulator.url()),
-        );
-        let watched = if cluster.is_embedded() {
-            Vec::new()
-        } else {
-            manifests.project_namespaces()
-        };
+        screen.fact("Composio API", &format!("{} (an emulator, in memory)", emulator.url()));
+        let watched = if cluster.is_embedded() { Vec::new() } else { manifests.project_namespaces() };
         let operator = Running::start(&cluster, &manifests.operator_namespace, &watched).await?;
-        let scope = if watched.is_empty() {
-            "all namespaces".to_owned()
-        } else {
-            watched.join(", ")
-        };
-        screen.fact(
-            "Operator",
-            &format!("manages the projects of {scope}; its log: {log}"),
-        );
-        Ok(Self {
-            cluster,
-            emulator,
-            control,
-            organization,
-            operator,
-            log,
-        })
+        let scope = if watched.is_empty() { "all namespaces".to_owned() } else { watched.join(", ") };
+        screen.fact("Operator", &format!("manages the projects of {scope}; its log: {log}"));
+        Ok(Self { cluster, emulator, control, organization, operator, log })
     }
 
     /// Applies the manifests, follows them, and shows what has come of them, also where that is not what it should be.

@@ -23,23 +23,11 @@ const PROJECT: &str = "ComposioProject";
 /// In the order in which they are applied.
 const FILES: [(&str, &str); 4] = [
     ("examples/organization.yaml", include_str!("../organization.yaml")),
-    (
-        "examples/project-plain.yaml",
-        include_str!("../project-plain.yaml"),
-    ),
-    (
-        "examples/project-settings.yaml",
-        include_str!("../project-settings.yaml"),
-    ),
-    (
-        "examples/project-dotenv.yaml",
-        include_str!("../project-dotenv.yaml"),
-    ),
+    ("examples/project-plain.yaml", include_str!("../project-plain.yaml")),
+    ("examples/project-settings.yaml", include_str!("../project-settings.yaml")),
+    ("examples/project-dotenv.yaml", include_str!("../project-dotenv.yaml")),
 ];
-const REFUSED: (&str, &str) = (
-    "examples/project-refused.yaml",
-    include_str!("../project-refused.yaml"),
-);
+const REFUSED: (&str, &str) = ("examples/project-refused.yaml", include_str!("../project-refused.yaml"));
 
 /// An object and the file that it is from.
 struct Manifest {
@@ -66,39 +54,26 @@ pub(crate) struct Manifests {
 impl Manifests {
     /// Reads them.
     pub(crate) fn read() -> anyhow::Result<Self> {
-        let good: Vec<Manifest> = FILES
-            .into_iter()
-            .map(parse)
-            .collect::<anyhow::Result<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .collect();
+        let good: Vec<Manifest> =
+            FILES.into_iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect();
         let refused = parse(REFUSED)?;
         let organization = good.iter().find(|manifest| manifest.kind() == ORGANIZATION);
         let operator_namespace = organization.and_then(|manifest| manifest.object.namespace());
         let operator_namespace =
             operator_namespace.context("examples/ has no organization with a namespace")?;
-        Ok(Self {
-            operator_namespace,
-            good,
-            refused,
-        })
+        Ok(Self { operator_namespace, good, refused })
     }
 
     /// All namespaces that are needed.
     pub(crate) fn namespaces(&self) -> BTreeSet<String> {
-        self.good
-            .iter()
-            .filter_map(|manifest| manifest.object.namespace())
-            .collect()
+        self.good.iter().filter_map(|manifest| manifest.object.namespace()).collect()
     }
 
     /// The namespaces of the projects.
     pub(crate) fn project_namespaces(&self) -> Vec<String> {
         let projects = self.good.iter().filter(|manifest| manifest.kind() == PROJECT);
-        let namespaces: BTreeSet<String> = projects
-            .filter_map(|manifest| manifest.object.namespace())
-            .collect();
+        let namespaces: BTreeSet<String> =
+            projects.filter_map(|manifest| manifest.object.namespace()).collect();
         namespaces.into_iter().collect()
     }
 
@@ -121,11 +96,7 @@ impl Manifests {
     pub(crate) async fn apply(&self, client: &Client, screen: &Screen) -> anyhow::Result<Vec<Target>> {
         let mut targets = Vec::new();
         for manifest in &self.good {
-            let Target {
-                kind,
-                namespace,
-                name,
-            } = manifest.target();
+            let Target { kind, namespace, name } = manifest.target();
             manifest
                 .apply(client)
                 .await
@@ -138,17 +109,10 @@ impl Manifests {
             };
             screen.fact(
                 &kind,
-                &format!(
-                    "{namespace}/{name}  {}",
-                    screen.faint(&format!("{}{remark}", manifest.file))
-                ),
+                &format!("{namespace}/{name}  {}", screen.faint(&format!("{}{remark}", manifest.file))),
             );
             if [ORGANIZATION, PROJECT].contains(&kind.as_str()) {
-                targets.push(Target {
-                    kind,
-                    namespace,
-                    name,
-                });
+                targets.push(Target { kind, namespace, name });
             }
         }
         Ok(targets)
@@ -157,15 +121,8 @@ impl Manifests {
     /// Applies what the API server must refuse, and shows what it says.
     pub(crate) async fn apply_refused(&self, client: &Client, screen: &Screen) -> anyhow::Result<()> {
         for manifest in &self.refused {
-            let Target {
-                kind,
-                namespace,
-                name,
-            } = manifest.target();
-            screen.fact(
-                &kind,
-                &format!("{namespace}/{name}  {}", screen.faint(manifest.file)),
-            );
+            let Target { kind, namespace, name } = manifest.target();
+            screen.fact(&kind, &format!("{namespace}/{name}  {}", screen.faint(manifest.file)));
             match manifest.apply(client).await {
                 Err(kube::Error::Api(status)) if status.is_invalid() => screen.quote(&status.message),
                 Err(error) => return Err(words(error)).context(format!("{} was not judged", manifest.file)),
@@ -182,15 +139,8 @@ impl Manifest {
     }
 
     fn target(&self) -> Target {
-        let (namespace, name) = (
-            self.object.namespace().unwrap_or_default(),
-            self.object.name_any(),
-        );
-        Target {
-            kind: self.kind().to_owned(),
-            namespace,
-            name,
-        }
+        let (namespace, name) = (self.object.namespace().unwrap_or_default(), self.object.name_any());
+        Target { kind: self.kind().to_owned(), namespace, name }
     }
 
     /// Server-side, with kubectl's strict check of the fields. Right after a kind was defined, its path may still be 404.
@@ -202,15 +152,12 @@ impl Manifest {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
         let params = PatchParams::apply(FIELD_MANAGER).validation_strict();
         let name = self.object.name_any();
-        let answer = poll(PATIENCE, async || {
-            match api.patch(&name, &params, &Patch::Apply(&self.object)).await {
+        let answer =
+            poll(PATIENCE, async || match api.patch(&name, &params, &Patch::Apply(&self.object)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => Err(status.message),
                 answer => Ok(answer),
-            }
-        });
-        answer
-            .await
-            .unwrap_or_else(|reason| Err(kube::Error::Service(reason.into())))
+            });
+        answer.await.unwrap_or_else(|reason| Err(kube::Error::Service(reason.into())))
     }
 }
 
@@ -225,8 +172,5 @@ fn words(error: kube::Error) -> anyhow::Error {
 fn parse((file, text): (&'static str, &str)) -> anyhow::Result<Vec<Manifest>> {
     let objects: Vec<DynamicObject> =
         serde_saphyr::from_multiple(text).with_context(|| format!("{file} is no manifest"))?;
-    Ok(objects
-        .into_iter()
-        .map(|object| Manifest { file, object })
-        .collect())
+    Ok(objects.into_iter().map(|object| Manifest { file, object }).collect())
 }

@@ -44,15 +44,9 @@ pub(crate) fn start_log(to_standard_error: bool) -> anyhow::Result<Log> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     let (log, started) = if to_standard_error {
-        (
-            Log::StandardError,
-            builder.with_writer(std::io::stderr).try_init(),
-        )
+        (Log::StandardError, builder.with_writer(std::io::stderr).try_init())
     } else {
-        let name = format!(
-            "composio-operator-quickstart-{}.log",
-            uuid::Uuid::new_v4().simple()
-        );
+        let name = format!("composio-operator-quickstart-{}.log", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
         // New, so that it cannot be a link that somebody has put there.
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
@@ -79,13 +73,7 @@ impl Running {
         watched: &[String],
     ) -> anyhow::Result<Self> {
         let watched = watched.join(",");
-        let mut line = vec![
-            "composio-operator",
-            "--namespace",
-            namespace,
-            "--http-address",
-            "127.0.0.1:0",
-        ];
+        let mut line = vec!["composio-operator", "--namespace", namespace, "--http-address", "127.0.0.1:0"];
         if !watched.is_empty() {
             line.extend(["--watch-namespaces", &watched]);
         }
@@ -93,14 +81,8 @@ impl Running {
         let stop = CancellationToken::new();
         let operator = Operator::new(settings, cluster.client.clone(), stop.clone()).await?;
         let readiness = operator.readiness();
-        let address = operator
-            .http_address()
-            .context("the operator has no address for its metrics")?;
-        let mut running = Self {
-            stop,
-            task: tokio::spawn(operator.run()),
-            address,
-        };
+        let address = operator.http_address().context("the operator has no address for its metrics")?;
+        let mut running = Self { stop, task: tokio::spawn(operator.run()), address };
         let ready = poll(PATIENCE, async || match readiness.closed().as_slice() {
             [] => Ok(()),
             closed => Err(format!("it waits for {}", closed.join(", "))),
@@ -121,9 +103,6 @@ impl Running {
     /// Shuts it down in good order.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.task
-            .await
-            .context("the operator panicked")?
-            .context("the operator did not end well")
+        self.task.await.context("the operator panicked")?.context("the operator did not end well")
     }
 }

@@ -16,10 +16,7 @@ impl Screen {
     /// Looks at standard output and standard error. `is_shared`: logs go to standard error as well.
     pub(crate) fn new(is_shared: bool) -> Self {
         let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self {
-            is_coloured,
-            can_redraw: std::io::stderr().is_terminal() && !is_shared,
-        }
+        Self { is_coloured, can_redraw: std::io::stderr().is_terminal() && !is_shared }
     }
 
     pub(crate) fn heading(&self, text: &str) {
@@ -56,11 +53,7 @@ impl Screen {
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
-        if self.is_coloured {
-            format!("{style}{text}{style:#}")
-        } else {
-            text.to_owned()
-        }
+        if self.is_coloured { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 }
 

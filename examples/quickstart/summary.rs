@@ -23,12 +23,8 @@ pub(crate) async fn show(screen: &Screen, stage: &Stage, manifests: &Manifests) 
     screen.heading("In Kubernetes");
     let rows = in_kubernetes(stage, manifests).await?;
     let dead = rows.iter().find(|row| row.is_ready && row.opens.is_none());
-    let dead = dead.map(|row| {
-        format!(
-            "{} is Ready, but the published key does not open its project",
-            row.name
-        )
-    });
+    let dead =
+        dead.map(|row| format!("{} is Ready, but the published key does not open its project", row.name));
     let mut table = table(&COLUMNS);
     table.add_rows(rows.into_iter().map(Row::cells));
     println!("{table}");
@@ -58,15 +54,8 @@ async fn in_kubernetes(stage: &Stage, manifests: &Manifests) -> anyhow::Result<V
     Ok(rows)
 }
 
-const COLUMNS: [&str; 7] = [
-    "COMPOSIOPROJECT",
-    "READY",
-    "REASON",
-    "SECRET",
-    "ENTRIES",
-    "KEY",
-    "THE KEY OPENS",
-];
+const COLUMNS: [&str; 7] =
+    ["COMPOSIOPROJECT", "READY", "REASON", "SECRET", "ENTRIES", "KEY", "THE KEY OPENS"];
 
 /// A resource, its Secret, and what the key in it opens.
 struct Row {
@@ -82,66 +71,35 @@ struct Row {
 
 impl Row {
     fn cells(self) -> [String; 7] {
-        let Self {
-            name,
-            is_ready,
-            reason,
-            secret,
-            entries,
-            key,
-            opens,
-        } = self;
+        let Self { name, is_ready, reason, secret, entries, key, opens } = self;
         let ready = if is_ready { "True" } else { "False" };
-        [
-            name,
-            ready.to_owned(),
-            reason,
-            secret,
-            entries,
-            key,
-            opens.unwrap_or_default(),
-        ]
+        [name, ready.to_owned(), reason, secret, entries, key, opens.unwrap_or_default()]
     }
 }
 
 async fn row(stage: &Stage, namespace: &str, project: &ComposioProject) -> anyhow::Result<Row> {
     let status = project.status.clone().unwrap_or_default();
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready");
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
     let secrets: Api<Secret> = Api::namespaced(stage.cluster.client.clone(), namespace);
     let name = status.binding.map(|binding| binding.name).unwrap_or_default();
     let secret = if name.is_empty() {
         None
     } else {
-        secrets
-            .get_opt(&name)
-            .await
-            .with_context(|| format!("reading Secret {name}"))?
+        secrets.get_opt(&name).await.with_context(|| format!("reading Secret {name}"))?
     };
     let data = secret.and_then(|secret| secret.data).unwrap_or_default();
-    let entry = project
-        .spec
-        .secret
-        .as_ref()
-        .and_then(|secret| secret.keys.as_ref()?.api_key.as_deref());
-    let key = data
-        .get(entry.unwrap_or(KEY_ENTRY))
-        .and_then(|value| std::str::from_utf8(&value.0).ok());
+    let entry = project.spec.secret.as_ref().and_then(|secret| secret.keys.as_ref()?.api_key.as_deref());
+    let key = data.get(entry.unwrap_or(KEY_ENTRY)).and_then(|value| std::str::from_utf8(&value.0).ok());
     let id = status.project.as_ref().and_then(|project| project.id.as_deref());
-    let opened = key
-        .and_then(|key| stage.control.project_of_key(key))
-        .filter(|opened| Some(opened.as_str()) == id);
+    let opened =
+        key.and_then(|key| stage.control.project_of_key(key)).filter(|opened| Some(opened.as_str()) == id);
     Ok(Row {
         name: format!("{namespace}/{}", project.name_any()),
         is_ready: ready.is_some_and(|ready| ready.status == "True"),
         reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
         entries: data.keys().cloned().collect::<Vec<_>>().join("\n"),
         key: key.map(masked).unwrap_or_default(),
-        opens: opened
-            .and_then(|id| stage.control.project(&id))
-            .map(|project| project.name),
+        opens: opened.and_then(|id| stage.control.project(&id)).map(|project| project.name),
         secret: name,
     })
 }

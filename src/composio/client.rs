@@ -99,14 +99,7 @@ impl Client {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
         let (clock, paused_until) = (ServerClock::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner {
-            http,
-            base,
-            limits,
-            metrics,
-            clock,
-            paused_until,
-        })))
+        Ok(Self(Arc::new(Inner { http, base, limits, metrics, clock, paused_until })))
     }
 
     /// Base URL, without a slash at its end.
@@ -127,9 +120,7 @@ impl Client {
     /// How long no request is sent, after a 429.
     pub fn paused_for(&self) -> Option<Duration> {
         let until = *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until
-            .and_then(|until| until.checked_duration_since(Instant::now()))
-            .filter(|left| !left.is_zero())
+        until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     fn pause(&self, for_time: Duration) {
@@ -152,9 +143,7 @@ impl Client {
         {
             self.pause(retry_after.unwrap_or(DEFAULT_PAUSE));
         }
-        self.0
-            .metrics
-            .observe(operation, (&result).into(), started.elapsed());
+        self.0.metrics.observe(operation, (&result).into(), started.elapsed());
         let (outcome, milliseconds) = (super::CallOutcome::from(&result), started.elapsed().as_millis());
         if operation.is_mutation() {
             tracing::info!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "mutation sent to Composio");
@@ -184,10 +173,7 @@ impl Client {
             builder = builder.json(body);
         }
         // The last thing before sending: a process that was stopped in between must not send.
-        if request
-            .announced
-            .is_some_and(|announced| announced.0.elapsed() >= self.0.limits.gate)
-        {
+        if request.announced.is_some_and(|announced| announced.0.elapsed() >= self.0.limits.gate) {
             return Err(CallError::NotSent("the announcement is too old".to_owned()));
         }
         let mut response = builder.send().await.map_err(transport)?;
@@ -206,10 +192,7 @@ impl Client {
             return Err(classify(status, retry_after(&headers), &body));
         }
         match serde_json::from_slice(&body) {
-            Ok(body) => Ok(Reply {
-                body,
-                time: self.server_now(),
-            }),
+            Ok(body) => Ok(Reply { body, time: self.server_now() }),
             Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
         }
     }

@@ -39,9 +39,7 @@ impl ServerClock {
     /// Now, in the server's time.
     pub(super) fn now(&self) -> Timestamp {
         let offset = SignedDuration::from_millis(self.offset_milliseconds.load(Ordering::Relaxed));
-        Timestamp::now()
-            .checked_add(offset)
-            .unwrap_or_else(|_| Timestamp::now())
+        Timestamp::now().checked_add(offset).unwrap_or_else(|_| Timestamp::now())
     }
 
     /// Takes up a `Date` header; it counts whole seconds, so that half of one is added on average.
@@ -52,11 +50,7 @@ impl ServerClock {
         let offset = date.timestamp().duration_since(Timestamp::now()) + SignedDuration::from_millis(500);
         let milliseconds = i64::try_from(offset.as_millis()).unwrap_or_default();
         // Below the header's own resolution nothing is known.
-        let known = if milliseconds.abs() <= 1_000 {
-            0
-        } else {
-            milliseconds
-        };
+        let known = if milliseconds.abs() <= 1_000 { 0 } else { milliseconds };
         self.offset_milliseconds.store(known, Ordering::Relaxed);
     }
 }
@@ -70,15 +64,10 @@ mod tests {
         let clock = ServerClock::default();
         let ahead = Timestamp::now() + SignedDuration::from_mins(10);
         clock.observe(
-            &jiff::fmt::rfc2822::DateTimePrinter::new()
-                .timestamp_to_rfc9110_string(&ahead)
-                .unwrap(),
+            &jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&ahead).unwrap(),
         );
         let offset = clock.now().duration_since(Timestamp::now());
-        assert!(
-            (offset - SignedDuration::from_mins(10)).abs() < SignedDuration::from_secs(2),
-            "{offset:?}"
-        );
+        assert!((offset - SignedDuration::from_mins(10)).abs() < SignedDuration::from_secs(2), "{offset:?}");
         clock.observe("nonsense");
         assert!(clock.now() > Timestamp::now() + SignedDuration::from_mins(9));
     }

@@ -34,15 +34,10 @@ impl Envelope {
 /// Classifies an answer that is not a 2xx.
 pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> CallError {
     let json: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
-    let envelope = json
-        .as_ref()
-        .and_then(|json| json.get("error"))
-        .filter(|error| error.is_object());
+    let envelope = json.as_ref().and_then(|json| json.get("error")).filter(|error| error.is_object());
     let envelope: Option<Envelope> =
         envelope.map(|error| serde_json::from_value(error.clone()).unwrap_or_default());
-    let words = envelope
-        .as_ref()
-        .map_or_else(|| format!("HTTP {}", status.as_u16()), |e| e.words(status));
+    let words = envelope.as_ref().map_or_else(|| format!("HTTP {}", status.as_u16()), |e| e.words(status));
     match (status.as_u16(), envelope, json.is_some()) {
         (400, _, true) if words.contains("already exists") => CallError::AlreadyExists(words),
         (400, _, true) => CallError::Rejected(words),
@@ -61,10 +56,7 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: 
 
 /// An answer, or none, that leaves the outcome open.
 pub(super) fn unknown(words: impl Into<String>, status: Option<StatusCode>) -> CallError {
-    CallError::Unknown {
-        words: words.into(),
-        status: status.map(|status| status.as_u16()),
-    }
+    CallError::Unknown { words: words.into(), status: status.map(|status| status.as_u16()) }
 }
 
 /// Which of its many meanings a 401 has (API 10.2).
@@ -101,11 +93,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &Value) -> CallError {
-        classify(
-            StatusCode::from_u16(status).unwrap(),
-            None,
-            body.to_string().as_bytes(),
-        )
+        classify(StatusCode::from_u16(status).unwrap(), None, body.to_string().as_bytes())
     }
 
     fn envelope(slug: &str, message: &str) -> Value {
@@ -118,11 +106,7 @@ mod tests {
         for (slug, message, meaning) in [
             ("APIKey_InvalidAPIKey", "Invalid API key: ak_**ESjq", ProjectKey),
             ("APIKey_APIKeyExpired", "API key has expired", ProjectKey),
-            (
-                "HTTP_Unauthorized",
-                "Invalid x-org-api-key. Please check",
-                OrganizationKey,
-            ),
+            ("HTTP_Unauthorized", "Invalid x-org-api-key. Please check", OrganizationKey),
             ("HTTP_Unauthorized", "Access denied", Address),
             (
                 "Auth_Unauthorized",
@@ -142,16 +126,10 @@ mod tests {
     fn only_answers_of_the_api_itself_are_definite() {
         let page = b"<!DOCTYPE html><title>Just a moment...</title>";
         for status in [302, 401, 403, 404, 405, 409, 429, 500, 502] {
-            assert!(
-                !classify(StatusCode::from_u16(status).unwrap(), None, page).is_definite(),
-                "{status}"
-            );
+            assert!(!classify(StatusCode::from_u16(status).unwrap(), None, page).is_definite(), "{status}");
         }
         for status in [500, 503, 408, 410] {
-            assert!(
-                !answer(status, &envelope("HTTP_X", "x")).is_definite(),
-                "{status}"
-            );
+            assert!(!answer(status, &envelope("HTTP_X", "x")).is_definite(), "{status}");
         }
         assert!(!answer(401, &json!({})).is_definite() && !answer(403, &json!({})).is_definite());
         for status in [400, 401, 403, 404, 409] {
@@ -170,9 +148,6 @@ mod tests {
     fn validation_details_are_kept_and_keys_in_them_are_not() {
         let body =
             json!({"error": {"message": "Validation error", "errors": ["name: too short ak_abcdefgh"]}});
-        assert_eq!(
-            answer(400, &body),
-            CallError::Rejected("Validation error: name: too short ak_**".into())
-        );
+        assert_eq!(answer(400, &body), CallError::Rejected("Validation error: name: too short ak_**".into()));
     }
 }

@@ -27,10 +27,7 @@ pub enum Operation {
 impl Operation {
     /// Changes something at Composio.
     pub fn is_mutation(self) -> bool {
-        matches!(
-            self,
-            Self::Create | Self::Delete | Self::Regenerate | Self::PatchSettings
-        )
+        matches!(self, Self::Create | Self::Delete | Self::Regenerate | Self::PatchSettings)
     }
 }
 
@@ -86,10 +83,7 @@ pub struct CallMetrics {
 impl Default for CallMetrics {
     fn default() -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.005, 2.0, 14));
-        Self {
-            calls: Family::default(),
-            seconds: Family::new_with_constructor(seconds),
-        }
+        Self { calls: Family::default(), seconds: Family::new_with_constructor(seconds) }
     }
 }
 
@@ -110,8 +104,6 @@ impl CallMetrics {
 
     pub(super) fn observe(&self, operation: Operation, outcome: CallOutcome, duration: Duration) {
         self.calls.get_or_create(&CallLabels { operation, outcome }).inc();
-        self.seconds
-            .get_or_create(&OperationLabels { operation })
-            .observe(duration.as_secs_f64());
+        self.seconds.get_or_create(&OperationLabels { operation }).observe(duration.as_secs_f64());
     }
 }

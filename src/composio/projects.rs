@@ -73,14 +73,7 @@ fn parse<T: DeserializeOwned>(reply: Reply) -> Result<T, CallError> {
 
 fn organization(operation: Operation, method: Method, path: &str) -> Request {
     let path = format!("/org/owner/project/{path}");
-    Request {
-        operation,
-        method,
-        path,
-        query: Vec::new(),
-        body: None,
-        announced: None,
-    }
+    Request { operation, method, path, query: Vec::new(), body: None, announced: None }
 }
 
 impl Client {
@@ -111,11 +104,7 @@ impl Client {
         let time = reply.time;
         let created: Created = parse(reply)?;
         let key = created.api_key.and_then(|key| ApiKey::parse(&key).ok());
-        Ok(Answer::Created {
-            id: created.id,
-            key,
-            time,
-        })
+        Ok(Answer::Created { id: created.id, key, time })
     }
 
     /// API 5.2 and 12: one page with one project, for the sake of the key and of the organization's id.
@@ -133,15 +122,9 @@ impl Client {
         for _ in 0..MOST_PAGES {
             let mut request = organization(Operation::List, Method::GET, "list");
             request.query.push(("limit", PAGE.to_owned()));
-            request
-                .query
-                .extend(cursor.take().map(|cursor| ("cursor", cursor)));
+            request.query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let page: Page = parse(self.call(Credential::Organization(key), request).await?)?;
-            all.extend(
-                page.data
-                    .into_iter()
-                    .filter(|project| ids.insert(project.id.clone())),
-            );
+            all.extend(page.data.into_iter().filter(|project| ids.insert(project.id.clone())));
             match page.next_cursor.filter(|next| !next.is_empty()) {
                 None => return Ok(all),
                 Some(next) if !cursors.insert(next.clone()) => {
@@ -207,11 +190,7 @@ impl Client {
         };
         let issued = parse::<Regenerated>(self.call(Credential::Organization(key), request).await?)?.api_key;
         let key = ApiKey::parse(&issued.key).map_err(|problem| unknown(problem.to_string(), None))?;
-        Ok(Answer::Regenerated {
-            id: id.clone(),
-            key,
-            time: issued.created_at,
-        })
+        Ok(Answer::Regenerated { id: id.clone(), key, time: issued.created_at })
     }
 }
 

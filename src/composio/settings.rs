@@ -12,25 +12,13 @@ use crate::domain::settings::Settings;
 
 fn config(operation: Operation, method: Method) -> Request {
     let path = "/org/project/config".to_owned();
-    Request {
-        operation,
-        method,
-        path,
-        query: Vec::new(),
-        body: None,
-        announced: None,
-    }
+    Request { operation, method, path, query: Vec::new(), body: None, announced: None }
 }
 
 impl Client {
     /// Reads the settings of the key's project.
     pub async fn read_settings(&self, key: &ApiKey) -> Result<Settings, CallError> {
-        let reply = self
-            .call(
-                Credential::Project(key),
-                config(Operation::ReadSettings, Method::GET),
-            )
-            .await?;
+        let reply = self.call(Credential::Project(key), config(Operation::ReadSettings, Method::GET)).await?;
         let body = body(reply);
         if body.is_object() {
             Ok(Settings::from_wire(&body))
@@ -50,14 +38,8 @@ impl Client {
     pub async fn prove_key(&self, key: &ApiKey) -> Result<(), CallError> {
         let path = "/toolkits/categories".to_owned();
         let operation = Operation::Categories;
-        let request = Request {
-            operation,
-            method: Method::GET,
-            path,
-            query: Vec::new(),
-            body: None,
-            announced: None,
-        };
+        let request =
+            Request { operation, method: Method::GET, path, query: Vec::new(), body: None, announced: None };
         self.call(Credential::Project(key), request).await.map(drop)
     }
 }

@@ -22,10 +22,7 @@ pub fn secret_failure(name: &str, error: &kube::Error) -> Failure {
         }
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
             let reason = Reason::SecretRefused;
-            Failure {
-                reason,
-                ..Failure::transient(format!("Secret {name:?}: {}", redact(&status.message)))
-            }
+            Failure { reason, ..Failure::transient(format!("Secret {name:?}: {}", redact(&status.message))) }
         }
         error => failure(&format!("writing Secret {name:?}"), error),
     }

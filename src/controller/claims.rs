@@ -18,9 +18,9 @@ use tracing::{info, warn};
 
 use super::api_error::failure;
 use super::context::Context;
+use super::evidence;
 use super::ledger::{OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled};
 use super::metrics::{Kind, PassOutcome};
-use super::{evidence, project};
 use crate::domain::claim::Record;
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::{OrphanStep, orphan};
@@ -88,11 +88,7 @@ fn wake_waiters(context: &Context, claim_name: &str) {
 /// Looks at the unsettled claims of a resource that is gone.
 pub fn wake_owned_by(context: &Context, uid: &str) {
     for claim in context.unsettled_claims() {
-        if claim
-            .annotations()
-            .get(OWNER_UID_ANNOTATION)
-            .is_some_and(|owner| owner == uid)
-        {
+        if claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid) {
             // The receiver lives as long as the process.
             let _ = context.wake.claims.send(ObjectRef::from_obj(&*claim));
         }
@@ -114,11 +110,7 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
             if failure.class != Class::Conflict {
                 warn!(claim.name = name, error = %failure, "an orphaned claim could not be settled");
             }
-            Action::requeue(backoff(
-                context.failures.count(&uid),
-                Context::spread(),
-                failure.retry_after,
-            ))
+            Action::requeue(backoff(context.failures.count(&uid), Context::spread(), failure.retry_after))
         }
     })
 }
@@ -127,21 +119,16 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
 async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
     let mut walked = None;
     for _ in 0..MOST_STEPS {
-        let claim = context
-            .ledger
-            .get(name)
-            .await
-            .map_err(|error| failure("reading a claim", &error))?;
+        let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
         let ClaimView::Present(record) = claim else {
             return Ok(None);
         };
-        if project::is_held(context, record.claim.owner()).await? {
+        if context.is_held(record.claim.owner()).await? {
             return Ok(None);
         }
         let organization = context.organization(record.claim.organization());
-        let now = organization
-            .as_ref()
-            .map_or_else(|_| jiff::Timestamp::now(), |known| known.client.server_now());
+        let now =
+            organization.as_ref().map_or_else(|_| jiff::Timestamp::now(), |known| known.client.server_now());
         let settling = context.sightings.settling(&record, now, context.limits.settle());
         let is_in_flight = context.in_flight.contains(name);
         let step = orphan(&record.claim, is_in_flight, walked.as_ref(), &settling);
@@ -157,10 +144,7 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             OrphanStep::Write(claim) => {
                 let written = context.ledger.update(&record, &claim, record.key.as_ref()).await;
                 written.map_err(|error| failure("writing a claim", &error))?;
-                info!(
-                    claim.name = name,
-                    "the project of a deleted resource was found and is retained"
-                );
+                info!(claim.name = name, "the project of a deleted resource was found and is retained");
             }
         }
     }
@@ -168,14 +152,7 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
 }
 
 async fn remove(context: &Context, record: &Record) -> Result<(), Failure> {
-    context
-        .ledger
-        .remove(record)
-        .await
-        .map_err(|error| failure("removing a claim", &error))?;
-    info!(
-        claim.name = record.claim.name(),
-        "a claim without project and owner was removed"
-    );
+    context.ledger.remove(record).await.map_err(|error| failure("removing a claim", &error))?;
+    info!(claim.name = record.claim.name(), "a claim without project and owner was removed");
     Ok(())
 }

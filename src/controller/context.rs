@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
+use super::api_error::failure;
 use super::events::Events;
 use super::ledger::Ledger;
 use super::memory::{Failures, InFlight, Sightings, Waiters};
@@ -18,15 +19,12 @@ use super::organizations::{Organization, Organizations, State};
 use crate::composio::{CallMetrics, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::claim::Owner;
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
 
 fn not_ready(detail: String, retry_after: Option<Duration>) -> Failure {
-    Failure {
-        reason: Reason::OrganizationNotReady,
-        retry_after,
-        ..Failure::transient(detail)
-    }
+    Failure { reason: Reason::OrganizationNotReady, retry_after, ..Failure::transient(detail) }
 }
 
 /// Asks for a look at one object, from outside its own watch.
@@ -91,6 +89,16 @@ impl Context {
         }
     }
 
+    /// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.
+    pub async fn is_held(&self, owner: &Owner) -> Result<bool, Failure> {
+        let api: Api<ComposioProject> = Api::namespaced(self.client.clone(), &owner.namespace);
+        match api.get_opt(&owner.name).await {
+            Ok(found) => Ok(found.is_some_and(|found| found.uid().as_ref() == Some(&owner.uid))),
+            Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
+            Err(error) => Err(failure("reading the claim's owner", &error)),
+        }
+    }
+
     /// What a call with the organization's key that brought nothing means for the pass that made it, and, where the key
     /// was refused, for everybody else: the breaker opens and the organization is probed.
     pub fn call_failure(&self, organization: &Organization, error: CallError) -> Failure {
@@ -107,10 +115,9 @@ impl Context {
             return not_ready(error.to_string(), None);
         }
         match error {
-            CallError::Throttled(retry_after) => Failure {
-                reason: Reason::Throttled,
-                ..not_ready(String::new(), retry_after)
-            },
+            CallError::Throttled(retry_after) => {
+                Failure { reason: Reason::Throttled, ..not_ready(String::new(), retry_after) }
+            }
             CallError::Rejected(words) => Failure::terminal(Reason::SpecRejected, words),
             error => Failure::transient(error.to_string()),
         }

@@ -14,10 +14,7 @@ pub struct Events(Recorder);
 impl Events {
     /// Events of this program; `instance` tells replicas apart.
     pub fn new(client: Client, instance: String) -> Self {
-        let reporter = Reporter {
-            controller: "composio-operator".to_owned(),
-            instance: Some(instance),
-        };
+        let reporter = Reporter { controller: "composio-operator".to_owned(), instance: Some(instance) };
         Self(Recorder::new(client, reporter))
     }
 
@@ -30,11 +27,7 @@ impl Events {
         note: &str,
     ) {
         let event = Event {
-            type_: if is_normal {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            },
+            type_: if is_normal { EventType::Normal } else { EventType::Warning },
             reason: reason.as_str(),
             note: Some(note.to_owned()),
             action: "Reconcile".to_owned(),

@@ -24,22 +24,15 @@ pub async fn walk(
         .left(record.claim.attempts())
         .is_zero();
     let listed = client.list_projects(key).await?;
-    let found = listed
-        .into_iter()
-        .find(|project| project.name == wanted && !project.deleted);
-    context
-        .sightings
-        .walked(&record.uid, is_settled && found.is_none());
+    let found = listed.into_iter().find(|project| project.name == wanted && !project.deleted);
+    context.sightings.walked(&record.uid, is_settled && found.is_none());
     let Some(project) = found else {
         return Ok(Evidence { found: None });
     };
     let unreadable =
         |error: kube::Error| CallError::NotSent(format!("the ledger cannot be listed: {}", words(&error)));
-    let is_claimed = context
-        .ledger
-        .is_claimed(&project.id, &record.claim.name())
-        .await
-        .map_err(unreadable)?;
+    let is_claimed =
+        context.ledger.is_claimed(&project.id, &record.claim.name()).await.map_err(unreadable)?;
     let is_candidate = !is_claimed && in_window(record.claim.attempts(), project.created_at, settle);
     let detail = match is_candidate {
         true => client.read_project(key, &project.id).await?,
@@ -50,11 +43,6 @@ pub async fn walk(
         is_used: detail.last_subscribed_at.is_some(),
     });
     Ok(Evidence {
-        found: Some(Found {
-            id: project.id,
-            created_time: project.created_at,
-            is_claimed,
-            detail,
-        }),
+        found: Some(Found { id: project.id, created_time: project.created_at, is_claimed, detail }),
     })
 }

@@ -33,10 +33,7 @@ pub const FIELD_MANAGER: &str = "composio-operator";
 
 /// Parameters of every create and update.
 pub fn post_params() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// See the module. Cheap to clone.
@@ -53,9 +50,8 @@ impl Ledger {
         let fingerprint_key = loop {
             if let Some(header) = secrets.get_opt(HEADER).await? {
                 let key = header.data.as_ref().and_then(|data| data.get(FINGERPRINT_ENTRY));
-                let key = key
-                    .and_then(|key| String::from_utf8(key.0.clone()).ok())
-                    .filter(|key| !key.is_empty());
+                let key =
+                    key.and_then(|key| String::from_utf8(key.0.clone()).ok()).filter(|key| !key.is_empty());
                 break key.ok_or_else(|| {
                     anyhow::anyhow!(
                         "Secret {namespace}/{HEADER} has no entry {FINGERPRINT_ENTRY}; restore it from a backup"
@@ -65,24 +61,14 @@ impl Ledger {
             let mut random = [0; 32];
             getrandom::fill(&mut random)?;
             let data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), hex(&random))]);
-            let metadata = ObjectMeta {
-                name: Some(HEADER.to_owned()),
-                ..ObjectMeta::default()
-            };
-            let header = Secret {
-                metadata,
-                string_data: Some(data),
-                ..Secret::default()
-            };
+            let metadata = ObjectMeta { name: Some(HEADER.to_owned()), ..ObjectMeta::default() };
+            let header = Secret { metadata, string_data: Some(data), ..Secret::default() };
             match secrets.create(&post_params(), &header).await {
                 Err(error) if !is_conflict(&error) => return Err(error.into()),
                 _ => {}
             }
         };
-        Ok(Self {
-            secrets,
-            fingerprint_key: FingerprintKey::new(fingerprint_key),
-        })
+        Ok(Self { secrets, fingerprint_key: FingerprintKey::new(fingerprint_key) })
     }
 
     /// The secret that fingerprints are made with.
@@ -92,11 +78,7 @@ impl Ledger {
 
     /// One claim, read live.
     pub async fn get(&self, name: &str) -> Result<ClaimView, kube::Error> {
-        Ok(self
-            .secrets
-            .get_opt(name)
-            .await?
-            .map_or(ClaimView::Absent, |secret| read(&secret)))
+        Ok(self.secrets.get_opt(name).await?.map_or(ClaimView::Absent, |secret| read(&secret)))
     }
 
     /// Creates a claim; `AlreadyExists` where somebody was faster.
@@ -115,10 +97,7 @@ impl Ledger {
         let mut secret = secret(claim, key)?;
         secret.metadata.resource_version = Some(record_now.resource_version.clone());
         secret.metadata.uid = Some(record_now.uid.clone());
-        let written = self
-            .secrets
-            .replace(&claim.name(), &post_params(), &secret)
-            .await?;
+        let written = self.secrets.replace(&claim.name(), &post_params(), &secret).await?;
         Ok(record(claim, key, &written))
     }
 
@@ -128,10 +107,7 @@ impl Ledger {
             uid: Some(record.uid.clone()),
             resource_version: Some(record.resource_version.clone()),
         };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.secrets.delete(&record.claim.name(), &params).await {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),
@@ -144,10 +120,7 @@ impl Ledger {
         let claims = self.secrets.list_metadata(&params).await?;
         let has_id = |claim: &PartialObjectMeta<Secret>| {
             claim.name_any() != except
-                && claim
-                    .annotations()
-                    .get(PROJECT_ID_ANNOTATION)
-                    .is_some_and(|known| known == id.as_str())
+                && claim.annotations().get(PROJECT_ID_ANNOTATION).is_some_and(|known| known == id.as_str())
         };
         Ok(claims.items.iter().any(has_id))
     }
@@ -155,10 +128,7 @@ impl Ledger {
 
 /// Whether a Secret of the operator's namespace is a claim that is not settled, by its metadata.
 pub fn is_unsettled(secret: &PartialObjectMeta<Secret>) -> bool {
-    secret
-        .labels()
-        .get(PHASE_LABEL)
-        .is_some_and(|phase| *phase == format!("{:?}", Phase::Creating))
+    secret.labels().get(PHASE_LABEL).is_some_and(|phase| *phase == format!("{:?}", Phase::Creating))
 }
 
 fn record(claim: &Claim, key: Option<&ApiKey>, written: &Secret) -> Record {
@@ -174,11 +144,7 @@ fn read(secret: &Secret) -> ClaimView {
     match parse(secret) {
         Ok(record) => ClaimView::Present(Box::new(record)),
         Err(problem) => {
-            let mut why = format!(
-                "Secret {}/{}",
-                secret.namespace().unwrap_or_default(),
-                secret.name_any()
-            );
+            let mut why = format!("Secret {}/{}", secret.namespace().unwrap_or_default(), secret.name_any());
             // Writing to a String cannot fail.
             let _ = write!(why, ": {problem}");
             ClaimView::Unreadable(why)
@@ -187,13 +153,8 @@ fn read(secret: &Secret) -> ClaimView {
 }
 
 fn parse(secret: &Secret) -> Result<Record, String> {
-    let entry = |name: &str| {
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(name))
-            .map(|value| value.0.as_slice())
-    };
+    let entry =
+        |name: &str| secret.data.as_ref().and_then(|data| data.get(name)).map(|value| value.0.as_slice());
     let json = entry(CLAIM_ENTRY).ok_or_else(|| format!("it has no entry {CLAIM_ENTRY}"))?;
     let claim: Claim = serde_json::from_slice(json).map_err(|error| format!("{CLAIM_ENTRY}: {error}"))?;
     if claim.version() > VERSION {
@@ -212,21 +173,11 @@ fn parse(secret: &Secret) -> Result<Record, String> {
         Some(_) => return Err(format!("its entry {KEY_ENTRY} is no key")),
     };
     if (claim.phase() == Phase::Owned) != key.is_some() {
-        return Err(format!(
-            "phase {:?} and entry {KEY_ENTRY} do not fit together",
-            claim.phase()
-        ));
+        return Err(format!("phase {:?} and entry {KEY_ENTRY} do not fit together", claim.phase()));
     }
-    let (uid, resource_version) = (
-        secret.uid().unwrap_or_default(),
-        secret.resource_version().unwrap_or_default(),
-    );
-    Ok(Record {
-        claim,
-        key,
-        uid,
-        resource_version,
-    })
+    let (uid, resource_version) =
+        (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+    Ok(Record { claim, key, uid, resource_version })
 }
 
 fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
@@ -245,16 +196,9 @@ fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
         (OWNER_UID_ANNOTATION, owner.uid.clone()),
         ("composio.dev/project-name", claim.project_name().to_string()),
     ];
-    annotations.extend(
-        claim
-            .project_id()
-            .map(|id| (PROJECT_ID_ANNOTATION, id.to_string())),
-    );
+    annotations.extend(claim.project_id().map(|id| (PROJECT_ID_ANNOTATION, id.to_string())));
     let map = |pairs: Vec<(&str, String)>| {
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     };
     let metadata = ObjectMeta {
         name: Some(claim.name()),
@@ -262,10 +206,5 @@ fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
         annotations: Some(map(annotations)),
         ..ObjectMeta::default()
     };
-    Ok(Secret {
-        metadata,
-        data: Some(data),
-        type_: Some(CLAIM_TYPE.to_owned()),
-        ..Secret::default()
-    })
+    Ok(Secret { metadata, data: Some(data), type_: Some(CLAIM_TYPE.to_owned()), ..Secret::default() })
 }

@@ -40,12 +40,7 @@ impl Sightings {
         let mut sightings = lock(&self.0);
         if !record.claim.is_uncertain() {
             sightings.remove(&record.uid);
-            return Settling {
-                now,
-                settle,
-                seen_for: Duration::ZERO,
-                nothing_for: None,
-            };
+            return Settling { now, settle, seen_for: Duration::ZERO, nothing_for: None };
         }
         let fresh = || Sighting {
             announced: announced(&record.claim),
@@ -59,12 +54,7 @@ impl Sightings {
             sighting.nothing_since = None;
         }
         let nothing_for = sighting.nothing_since.map(BootInstant::elapsed);
-        Settling {
-            now,
-            settle,
-            seen_for: sighting.since.elapsed(),
-            nothing_for,
-        }
+        Settling { now, settle, seen_for: sighting.since.elapsed(), nothing_for }
     }
 
     /// Notes a complete walk for a claim: whether it found nothing although the youngest attempt was settled.
@@ -114,13 +104,7 @@ struct Waiting {
 impl Waiters {
     /// Notes that a resource waits.
     pub fn wait(&self, object: ObjectRef<ComposioProject>, claim_name: String, holder_uid: String) {
-        lock(&self.0).insert(
-            object,
-            Waiting {
-                claim_name,
-                holder_uid,
-            },
-        );
+        lock(&self.0).insert(object, Waiting { claim_name, holder_uid });
     }
 
     /// Takes out who waits for this claim or for this holder.
@@ -132,10 +116,7 @@ impl Waiters {
         let is_meant = |waiting: &Waiting| {
             claim_name == Some(&waiting.claim_name) || holder_uid == Some(&waiting.holder_uid)
         };
-        lock(&self.0)
-            .extract_if(|_, waiting| is_meant(waiting))
-            .map(|(object, _)| object)
-            .collect()
+        lock(&self.0).extract_if(|_, waiting| is_meant(waiting)).map(|(object, _)| object).collect()
     }
 }
 

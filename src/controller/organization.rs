@@ -97,10 +97,7 @@ async fn reconcile(
             Verdict::Ready(organization) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&object.uid().unwrap_or_default());
-                if context
-                    .organizations
-                    .set(&name, State::Ready(Arc::new(*organization)))
-                {
+                if context.organizations.set(&name, State::Ready(Arc::new(*organization))) {
                     became_ready(&name);
                 }
                 (Reason::KeyAccepted, String::new(), id)
@@ -140,14 +137,8 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
         Some(State::Ready(known)) => Some(known),
         _ => None,
     };
-    let url = endpoint
-        .as_ref()
-        .and_then(|endpoint| endpoint.url.as_deref())
-        .unwrap_or(DEFAULT_ENDPOINT);
-    let client = match known
-        .as_ref()
-        .filter(|known| known.client.base_url() == url.trim_end_matches('/'))
-    {
+    let url = endpoint.as_ref().and_then(|endpoint| endpoint.url.as_deref()).unwrap_or(DEFAULT_ENDPOINT);
+    let client = match known.as_ref().filter(|known| known.client.base_url() == url.trim_end_matches('/')) {
         // Server time and pauses are kept.
         Some(known) => known.client.clone(),
         None => match client(context, url) {
@@ -156,30 +147,20 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
         },
     };
     let id = match client.probe(&key).await {
-        Ok(id) => id.or_else(|| {
-            known
-                .as_ref()
-                .filter(|known| known.key.is(&key))
-                .and_then(|known| known.id.clone())
-        }),
+        Ok(id) => id
+            .or_else(|| known.as_ref().filter(|known| known.key.is(&key)).and_then(|known| known.id.clone())),
         Err(CallError::Throttled(left)) => return Verdict::Wait(left.unwrap_or(Duration::from_secs(10))),
         Err(error) => return refused(&error),
     };
-    let defaults = project_defaults
-        .as_ref()
-        .and_then(|defaults| defaults.settings.as_ref());
+    let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
     Verdict::Ready(Box::new(Organization {
         name,
-        template: project_name_template
-            .clone()
-            .unwrap_or_else(|| "{name}".to_owned()),
+        template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
         client,
         key,
         id,
-        settings_endpoint: known
-            .map(|known| known.settings_endpoint.clone())
-            .unwrap_or_default(),
+        settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
     }))
 }
 
@@ -223,34 +204,15 @@ async fn report(
     id: Option<String>,
 ) -> Action {
     let is_ready = reason == Reason::KeyAccepted;
-    let outcome = if is_ready {
-        PassOutcome::Done
-    } else {
-        PassOutcome::Stalled
-    };
+    let outcome = if is_ready { PassOutcome::Done } else { PassOutcome::Stalled };
     context.metrics.pass(Kind::ComposioOrganization, outcome);
     let before = object.status.clone().unwrap_or_default();
     let message = reason.message(detail);
-    let mut now = vec![Condition {
-        kind: "Ready",
-        status: is_ready,
-        reason,
-        message: message.clone(),
-    }];
+    let mut now = vec![Condition { kind: "Ready", status: is_ready, reason, message: message.clone() }];
     if reason.stalls() {
-        now.push(Condition {
-            kind: "Stalled",
-            status: true,
-            reason,
-            message: message.clone(),
-        });
+        now.push(Condition { kind: "Stalled", status: true, reason, message: message.clone() });
     } else if !is_ready && reason != Reason::Suspended {
-        now.push(Condition {
-            kind: "Reconciling",
-            status: true,
-            reason,
-            message: message.clone(),
-        });
+        now.push(Condition { kind: "Reconciling", status: true, reason, message: message.clone() });
     }
     let generation = object.metadata.generation;
     let after = ComposioOrganizationStatus {

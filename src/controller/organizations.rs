@@ -79,11 +79,7 @@ pub struct Organizations {
 impl Organizations {
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        self.states
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.states.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Takes a new state over; returns whether calls have become possible.
@@ -96,14 +92,8 @@ impl Organizations {
 
     /// Forgets a ComposioOrganization that was deleted.
     pub fn remove(&self, name: &str) {
-        self.states
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
-        self.breakers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// For a decision on a project.
@@ -129,11 +119,7 @@ impl Organizations {
     /// growing distance.
     pub fn open_breaker(&self, organization: &Organization, reason: Reason) {
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Breaker {
-            key: organization.key.clone(),
-            in_a_row: 0,
-            closed_until: None,
-        };
+        let fresh = || Breaker { key: organization.key.clone(), in_a_row: 0, closed_until: None };
         let breaker = breakers.entry(organization.name.clone()).or_insert_with(fresh);
         // Many calls may fail at once; they count once.
         if breaker.closed_until.is_none_or(|until| until <= Instant::now()) {
@@ -152,16 +138,11 @@ impl Organizations {
             breakers.remove(name);
         }
         let until = breakers.get(name)?.closed_until?;
-        until
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// A mutation has succeeded: the key is good for what it is needed for.
     pub fn close_breaker(&self, name: &str) {
-        self.breakers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

@@ -39,28 +39,16 @@ fn content(desired: &Desired, record: &Record) -> Result<Option<Content>, Invali
         (entries.api_key.clone(), bytes(key.expose())),
         (entries.project_id.clone(), bytes(id.as_str())),
     ]);
-    data.extend(
-        entries
-            .base_url
-            .clone()
-            .map(|name| (name, bytes(&desired.base_url))),
-    );
+    data.extend(entries.base_url.clone().map(|name| (name, bytes(&desired.base_url))));
     for (name, template) in &desired.secret.template {
         data.insert(name.clone(), bytes(&render(template, &values)?));
     }
     let mut labels = desired.secret.labels.clone();
-    labels.insert(
-        "app.kubernetes.io/managed-by".to_owned(),
-        FIELD_MANAGER.to_owned(),
-    );
+    labels.insert("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned());
     labels.insert(PROJECT_LABEL.to_owned(), desired.name.clone());
     let mut annotations = desired.secret.annotations.clone();
     annotations.insert(KEY_ISSUED_ANNOTATION.to_owned(), about.issued_time.to_string());
-    Ok(Some(Content {
-        data,
-        labels,
-        annotations,
-    }))
+    Ok(Some(Content { data, labels, annotations }))
 }
 
 /// Whose the Secret is, and whether anything of ours differs.
@@ -72,26 +60,18 @@ pub fn view(existing: Option<&Secret>, desired: &Desired, record: Option<&Record
         return SecretView::Foreign(describe(existing));
     };
     let is_current = matches!(updated(existing, desired, record), Ok(Some(updated)) if updated == *existing);
-    SecretView::Ours {
-        uid: existing.uid().unwrap_or_default(),
-        is_current,
-    }
+    SecretView::Ours { uid: existing.uid().unwrap_or_default(), is_current }
 }
 
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
 /// already holds the claim's key, so that taking it up cannot hurt.
 fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
-    if let Some(controller) = existing
-        .owner_references()
-        .iter()
-        .find(|owner| owner.controller == Some(true))
+    if let Some(controller) = existing.owner_references().iter().find(|owner| owner.controller == Some(true))
     {
         return controller.uid == desired.uid;
     }
-    let is_published = record
-        .claim
-        .published()
-        .is_some_and(|published| Some(&published.uid) == existing.uid().as_ref());
+    let is_published =
+        record.claim.published().is_some_and(|published| Some(&published.uid) == existing.uid().as_ref());
     is_published || record.key.as_ref().is_some_and(|key| holds(existing, key))
 }
 
@@ -110,27 +90,19 @@ fn holds(existing: &Secret, key: &ApiKey) -> bool {
 /// Whose a foreign Secret is, for a person.
 fn describe(secret: &Secret) -> String {
     let name = secret.name_any();
-    if let Some(owner) = secret
-        .owner_references()
-        .iter()
-        .find(|owner| owner.controller == Some(true))
-    {
+    if let Some(owner) = secret.owner_references().iter().find(|owner| owner.controller == Some(true)) {
         return format!("Secret {name:?} belongs to {} {:?}", owner.kind, owner.name);
     }
     if let Some(project) = secret.labels().get(PROJECT_LABEL) {
         return format!("Secret {name:?} belongs to ComposioProject {project:?}");
     }
-    let managers: BTreeSet<_> = secret
-        .managed_fields()
-        .iter()
-        .filter_map(|entry| entry.manager.clone())
-        .collect();
+    let managers: BTreeSet<_> =
+        secret.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
     match managers.is_empty() {
         true => format!("Secret {name:?}"),
-        false => format!(
-            "Secret {name:?}, written by {}",
-            managers.into_iter().collect::<Vec<_>>().join(", ")
-        ),
+        false => {
+            format!("Secret {name:?}, written by {}", managers.into_iter().collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -162,22 +134,14 @@ pub fn updated(
     };
     let mut secret = existing.clone();
     let earlier = |path: &[&str]| written_by_us(existing, path);
-    merge(
-        secret.data.get_or_insert_default(),
-        content.data,
-        &earlier(&["f:data"]),
-    );
+    merge(secret.data.get_or_insert_default(), content.data, &earlier(&["f:data"]));
     merge(
         secret.metadata.labels.get_or_insert_default(),
         content.labels,
         &earlier(&["f:metadata", "f:labels"]),
     );
     let annotations = earlier(&["f:metadata", "f:annotations"]);
-    merge(
-        secret.metadata.annotations.get_or_insert_default(),
-        content.annotations,
-        &annotations,
-    );
+    merge(secret.metadata.annotations.get_or_insert_default(), content.annotations, &annotations);
     Ok(Some(secret))
 }
 
@@ -193,11 +157,7 @@ fn written_by_us(secret: &Secret, path: &[&str]) -> BTreeSet<String> {
     let ours = entries.filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
     let fields = ours
         .filter_map(|entry| entry.fields_v1.as_ref())
-        .filter_map(|fields| {
-            path.iter()
-                .try_fold(&fields.0, |value, step| value.get(step))?
-                .as_object()
-        });
+        .filter_map(|fields| path.iter().try_fold(&fields.0, |value, step| value.get(step))?.as_object());
     fields
         .flat_map(|object| object.keys())
         .filter_map(|name| name.strip_prefix("f:"))

@@ -21,9 +21,7 @@ pub fn api_conditions(
 ) -> Vec<ApiCondition> {
     let api_condition = |condition: &Condition| {
         let status = if condition.status { "True" } else { "False" };
-        let same = before
-            .iter()
-            .find(|old| old.type_ == condition.kind && old.status == status);
+        let same = before.iter().find(|old| old.type_ == condition.kind && old.status == status);
         ApiCondition {
             type_: condition.kind.to_owned(),
             status: status.to_owned(),
@@ -56,14 +54,8 @@ where
     }
     let metadata = json!({"uid": object.uid(), "resourceVersion": object.resource_version()});
     let body = json!({"metadata": metadata, "status": changes});
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
-    match api
-        .patch_status(&object.name_any(), &params, &Patch::Merge(&body))
-        .await
-    {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&object.name_any(), &params, &Patch::Merge(&body)).await {
         Ok(_) => Ok(true),
         // Deleted meanwhile: nobody is left to tell.
         Err(error) if api_error::is_not_found(&error) => Ok(false),
@@ -76,17 +68,11 @@ fn difference(before: &Value, now: &Value) -> Value {
     let (Value::Object(before), Value::Object(now)) = (before, now) else {
         return now.clone();
     };
-    let gone = before
-        .keys()
-        .filter(|name| !now.contains_key(*name))
-        .map(|name| (name.clone(), Value::Null));
-    let changed = now
-        .iter()
-        .filter(|(name, value)| before.get(*name) != Some(value))
-        .map(|(name, value)| {
-            let old = before.get(name).unwrap_or(&Value::Null);
-            (name.clone(), difference(old, value))
-        });
+    let gone = before.keys().filter(|name| !now.contains_key(*name)).map(|name| (name.clone(), Value::Null));
+    let changed = now.iter().filter(|(name, value)| before.get(*name) != Some(value)).map(|(name, value)| {
+        let old = before.get(name).unwrap_or(&Value::Null);
+        (name.clone(), difference(old, value))
+    });
     Value::Object(gone.chain(changed).collect())
 }
 
@@ -96,14 +82,9 @@ mod tests {
 
     #[test]
     fn a_merge_patch_removes_adds_and_leaves_equal_members_out() {
-        let (before, now) = (
-            json!({"a": 1, "b": {"c": 1, "d": 2}, "e": 3}),
-            json!({"b": {"c": 1, "f": [1]}, "e": 3}),
-        );
-        assert_eq!(
-            difference(&before, &now),
-            json!({"a": null, "b": {"d": null, "f": [1]}})
-        );
+        let (before, now) =
+            (json!({"a": 1, "b": {"c": 1, "d": 2}, "e": 3}), json!({"b": {"c": 1, "f": [1]}, "e": 3}));
+        assert_eq!(difference(&before, &now), json!({"a": null, "b": {"d": null, "f": [1]}}));
         assert_eq!(difference(&now, &now), json!({}));
         assert_eq!(difference(&Value::Null, &now), now);
     }

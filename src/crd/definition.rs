@@ -19,10 +19,7 @@ pub struct YamlError {
 
 /// Both definitions, as `crds/` keeps them.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [ComposioOrganization::crd(), ComposioProject::crd()]
-        .into_iter()
-        .map(completed)
-        .collect()
+    [ComposioOrganization::crd(), ComposioProject::crd()].into_iter().map(completed).collect()
 }
 
 /// The files of `crds/`: name, such as `composioprojects.yaml`, and text.
@@ -40,10 +37,7 @@ pub fn files() -> Result<Vec<(String, String)>, YamlError> {
 
 fn completed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let schema = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
         if let Some(root) = schema {
             tidy(root);
             complete(root);
@@ -90,19 +84,13 @@ fn metadata() -> JSONSchemaProps {
 /// and an enum does not claim to take `null`: the API server refuses it there, also where it is among the values.
 fn tidy(schema: &mut JSONSchemaProps) {
     if let Some(description) = &mut schema.description {
-        *description = description
-            .split("\n\n")
-            .map(|part| part.replace('\n', " "))
-            .collect::<Vec<_>>()
-            .join("\n\n");
+        *description =
+            description.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
     }
     if schema.enum_.is_some() {
         schema.nullable = None;
     }
-    let properties = schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut());
+    let properties = schema.properties.iter_mut().flat_map(|properties| properties.values_mut());
     properties.for_each(tidy);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         tidy(items);

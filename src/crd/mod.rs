@@ -1,9 +1,6 @@
 //! The schema types that users write: fields, descriptions, CEL rules, columns. No behaviour: a field enters here
 //! together with the code behind it, and [`all`] is the list that `crds/`, the tests and the chart iterate.
-#![expect(
-    unreachable_pub,
-    reason = "the derive of KubeSchema repeats each struct inside a function"
-)]
+#![expect(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
 
 mod definition;
 mod organization;

@@ -32,12 +32,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "ID",
-        type_ = "string",
-        json_path = ".status.organizationId",
-        priority = 1
-    ),
+    printcolumn(name = "ID", type_ = "string", json_path = ".status.organizationId", priority = 1),
     printcolumn(
         name = "MESSAGE",
         type_ = "string",

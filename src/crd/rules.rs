@@ -9,14 +9,9 @@ const DNS_SUBDOMAIN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9
 /// CEL for the value of a field that may be absent, as may its parents: the value, or `default`. Not with `orValue`,
 /// behind which the API server no longer knows that strings are bounded, so that the rule is too expensive for it.
 pub(super) fn effective(object: &str, path: &[&str], default: &str) -> String {
-    let fields: Vec<String> = (1..=path.len())
-        .map(|len| format!("{object}.{}", path[..len].join(".")))
-        .collect();
-    let present = fields
-        .iter()
-        .map(|field| format!("has({field})"))
-        .collect::<Vec<_>>()
-        .join(" && ");
+    let fields: Vec<String> =
+        (1..=path.len()).map(|len| format!("{object}.{}", path[..len].join("."))).collect();
+    let present = fields.iter().map(|field| format!("has({field})")).collect::<Vec<_>>().join(" && ");
     format!("({present} ? {object}.{} : {default})", path.join("."))
 }
 

@@ -24,32 +24,20 @@ pub struct SecretSpec {
     /// Further entries: at most 16, each a name and a text of at most 8192 characters in which {apiKey}, {projectId},
     /// {projectName} and {baseUrl} are replaced. Any other {word} is refused; other braces are literal, so that JSON
     /// can be written.
-    #[serde(
-        default,
-        deserialize_with = "null_as_empty",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("nullable" = true, "maxProperties" = 16, "additionalProperties" = rules::template_texts()))]
     #[x_kube(validation = rules::entry_names())]
     pub template: BTreeMap<String, String>,
     /// Labels kept on the Secret, at most 32; others on it are left alone. Reserved: composio.dev/,
     /// argocd.argoproj.io/, app.kubernetes.io/managed-by, and kubernetes.io/ with its subdomains other than
     /// app.kubernetes.io/.
-    #[serde(
-        default,
-        deserialize_with = "null_as_empty",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("nullable" = true, "maxProperties" = 32, "additionalProperties" = rules::label_values()))]
     #[x_kube(validation = rules::qualified_names(), validation = rules::not_reserved())]
     pub labels: BTreeMap<String, String>,
     /// Annotations kept on the Secret, at most 32 of at most 4096 characters; others on it are left alone. Reserved
     /// are the same names as for labels.
-    #[serde(
-        default,
-        deserialize_with = "null_as_empty",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "null_as_empty", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("nullable" = true, "maxProperties" = 32, "additionalProperties" = rules::annotation_values()))]
     #[x_kube(validation = rules::qualified_names(), validation = rules::not_reserved())]
     pub annotations: BTreeMap<String, String>,
@@ -84,12 +72,8 @@ fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<
 
 /// CEL for the names of the entries that `keys` makes: API key, project's id, base URL. `parents` leads to `keys`.
 fn names_of_keys(parents: &[&str]) -> [String; 3] {
-    [
-        ("apiKey", "'COMPOSIO_API_KEY'"),
-        ("projectId", "'COMPOSIO_PROJECT_ID'"),
-        ("baseUrl", "''"),
-    ]
-    .map(|(field, default)| rules::effective("self", &[parents, &[field]].concat(), default))
+    [("apiKey", "'COMPOSIO_API_KEY'"), ("projectId", "'COMPOSIO_PROJECT_ID'"), ("baseUrl", "''")]
+        .map(|(field, default)| rules::effective("self", &[parents, &[field]].concat(), default))
 }
 
 fn entries_not_of_keys() -> Rule {

@@ -77,22 +77,13 @@ impl From<&SettingsSpec> for Settings {
         });
         [
             (Member::Is2FaEnabled, is_2fa_enabled.map(Into::into)),
-            (
-                Member::MaskSecretKeys,
-                mask_secret_keys_in_connected_account.map(Into::into),
-            ),
+            (Member::MaskSecretKeys, mask_secret_keys_in_connected_account.map(Into::into)),
             (Member::LogVisibility, visibility.map(Into::into)),
             (Member::RequireMcpApiKey, require_mcp_api_key.map(Into::into)),
             (Member::LogoUrl, logo_url.clone().map(Into::into)),
             (Member::DisplayName, display_name.clone().map(Into::into)),
-            (
-                Member::SignedUrlFileExpiry,
-                signed_url_file_expiry_in_seconds.map(Into::into),
-            ),
-            (
-                Member::OauthCallbackVerifierUrl,
-                oauth_callback_verifier_url.clone().map(Into::into),
-            ),
+            (Member::SignedUrlFileExpiry, signed_url_file_expiry_in_seconds.map(Into::into)),
+            (Member::OauthCallbackVerifierUrl, oauth_callback_verifier_url.clone().map(Into::into)),
         ]
         .into_iter()
         .filter_map(|(member, value)| Some((member, value?)))

@@ -91,12 +91,7 @@ pub fn conditions(
     {
         return None;
     }
-    let condition = |kind, status, reason, message| Condition {
-        kind,
-        status,
-        reason,
-        message,
-    };
+    let condition = |kind, status, reason, message| Condition { kind, status, reason, message };
     let is_done = matches!(outcome, Outcome::Step(Step::Done));
     let ready = if is_done {
         condition("Ready", true, Reason::Reconciled, message.clone())
@@ -131,9 +126,7 @@ mod tests {
 
     fn kinds(outcome: &Outcome, was_ready: Option<(Reason, String)>) -> Vec<(&'static str, bool)> {
         let all = conditions(outcome, was_ready, None, None).unwrap_or_default();
-        all.into_iter()
-            .map(|condition| (condition.kind, condition.status))
-            .collect()
+        all.into_iter().map(|condition| (condition.kind, condition.status)).collect()
     }
 
     #[test]
@@ -150,10 +143,7 @@ mod tests {
         let failed = |n| Outcome::Failed(Failure::transient("reset"), n);
         assert_eq!(conditions(&failed(1), ready(), None, None), None);
         assert_eq!(conditions(&failed(2), ready(), None, None), None);
-        assert_eq!(
-            kinds(&failed(3), ready()),
-            [("Ready", false), ("Reconciling", true)]
-        );
+        assert_eq!(kinds(&failed(3), ready()), [("Ready", false), ("Reconciling", true)]);
         assert_eq!(kinds(&failed(1), None), [("Ready", false), ("Reconciling", true)]);
     }
 
@@ -166,9 +156,6 @@ mod tests {
 
     #[test]
     fn an_outcome_that_is_not_ours_writes_nothing() {
-        assert_eq!(
-            conditions(&Outcome::Step(Step::Ignore), ready(), None, None),
-            None
-        );
+        assert_eq!(conditions(&Outcome::Step(Step::Ignore), ready(), None, None), None);
     }
 }

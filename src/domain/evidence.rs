@@ -126,11 +126,9 @@ pub fn judge(attempts: &[Attempt], evidence: &Evidence, settling: &Settling) -> 
                 (true, true) => Verdict::Taken(None),
                 (true, false) => Verdict::Absent,
                 // A 409 and an empty list: wait until the second empty walk is a settle time away from the first.
-                (false, true) => Verdict::Wait(
-                    settling
-                        .settle
-                        .saturating_sub(settling.nothing_for.unwrap_or_default()),
-                ),
+                (false, true) => {
+                    Verdict::Wait(settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default()))
+                }
                 (false, false) => Verdict::Again,
             }
         }
@@ -148,11 +146,7 @@ mod tests {
     }
 
     fn attempt(second: i64) -> Attempt {
-        Attempt {
-            number: 1,
-            started_time: at(second),
-            conflict: false,
-        }
+        Attempt { number: 1, started_time: at(second), conflict: false }
     }
 
     fn settling(second: i64, nothing_for: Option<u64>) -> Settling {
@@ -165,17 +159,9 @@ mod tests {
     }
 
     fn found(born: i64, keys: &[i64]) -> Evidence {
-        let detail = Detail {
-            keys: keys.iter().map(|second| at(*second)).collect(),
-            is_used: false,
-        };
+        let detail = Detail { keys: keys.iter().map(|second| at(*second)).collect(), is_used: false };
         let id = ProjectId::try_from("pr_1".to_owned()).unwrap();
-        let found = Found {
-            id,
-            created_time: at(born),
-            is_claimed: false,
-            detail: Some(detail),
-        };
+        let found = Found { id, created_time: at(born), is_claimed: false, detail: Some(detail) };
         Evidence { found: Some(found) }
     }
 
@@ -195,22 +181,9 @@ mod tests {
         claimed.found.as_mut().unwrap().is_claimed = true;
         let mut used = found(1, &[1]);
         used.found.as_mut().unwrap().detail.as_mut().unwrap().is_used = true;
-        for foreign in [
-            found(1, &[1, 2]),
-            found(1, &[]),
-            found(1, &[40]),
-            found(-6, &[-6]),
-            claimed,
-            used,
-        ] {
-            assert!(matches!(
-                judge(&[attempt(0)], &foreign, &settling(59, None)),
-                Verdict::Wait(_)
-            ));
-            assert!(matches!(
-                judge(&[attempt(0)], &foreign, &settling(61, None)),
-                Verdict::Taken(Some(_))
-            ));
+        for foreign in [found(1, &[1, 2]), found(1, &[]), found(1, &[40]), found(-6, &[-6]), claimed, used] {
+            assert!(matches!(judge(&[attempt(0)], &foreign, &settling(59, None)), Verdict::Wait(_)));
+            assert!(matches!(judge(&[attempt(0)], &foreign, &settling(61, None)), Verdict::Taken(Some(_))));
         }
     }
 
@@ -218,10 +191,7 @@ mod tests {
     fn a_project_that_one_read_does_not_know_is_not_judged() {
         let mut behind = found(1, &[1]);
         behind.found.as_mut().unwrap().detail = None;
-        assert!(matches!(
-            judge(&[attempt(0)], &behind, &settling(500, None)),
-            Verdict::Wait(_)
-        ));
+        assert!(matches!(judge(&[attempt(0)], &behind, &settling(500, None)), Verdict::Wait(_)));
     }
 
     #[test]
@@ -230,45 +200,23 @@ mod tests {
             judge(&[attempt(0)], &nothing(), &settling(59, Some(58))),
             Verdict::Wait(Duration::from_secs(1))
         );
-        let restarted = Settling {
-            seen_for: Duration::from_secs(1),
-            ..settling(500, None)
-        };
-        assert_eq!(
-            judge(&[attempt(0)], &nothing(), &restarted),
-            Verdict::Wait(Duration::from_secs(59))
-        );
+        let restarted = Settling { seen_for: Duration::from_secs(1), ..settling(500, None) };
+        assert_eq!(judge(&[attempt(0)], &nothing(), &restarted), Verdict::Wait(Duration::from_secs(59)));
     }
 
     #[test]
     fn two_empty_walks_a_settle_time_apart_prove_absence_and_one_allows_another_attempt() {
-        assert_eq!(
-            judge(&[attempt(0)], &nothing(), &settling(61, Some(60))),
-            Verdict::Absent
-        );
-        assert_eq!(
-            judge(&[attempt(0)], &nothing(), &settling(61, Some(0))),
-            Verdict::Again
-        );
+        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(60))), Verdict::Absent);
+        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(0))), Verdict::Again);
     }
 
     #[test]
     fn a_conflict_with_nothing_in_the_list_is_a_reserved_name_only_after_two_walks() {
-        let conflict = Attempt {
-            conflict: true,
-            ..attempt(0)
-        };
+        let conflict = Attempt { conflict: true, ..attempt(0) };
         assert!(matches!(
-            judge(
-                std::slice::from_ref(&conflict),
-                &nothing(),
-                &settling(61, Some(3))
-            ),
+            judge(std::slice::from_ref(&conflict), &nothing(), &settling(61, Some(3))),
             Verdict::Wait(_)
         ));
-        assert_eq!(
-            judge(&[conflict], &nothing(), &settling(61, Some(60))),
-            Verdict::Taken(None)
-        );
+        assert_eq!(judge(&[conflict], &nothing(), &settling(61, Some(60))), Verdict::Taken(None));
     }
 }

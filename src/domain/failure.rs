@@ -45,28 +45,17 @@ impl Failure {
 
     /// Somebody else wrote in between.
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self {
-            class: Class::Conflict,
-            ..Self::transient(detail)
-        }
+        Self { class: Class::Conflict, ..Self::transient(detail) }
     }
 
     /// A person has to act, as the reason says.
     pub fn terminal(reason: Reason, detail: impl Into<String>) -> Self {
-        Self {
-            class: Class::Terminal,
-            reason,
-            ..Self::transient(detail)
-        }
+        Self { class: Class::Terminal, reason, ..Self::transient(detail) }
     }
 
     /// Something that must not happen.
     pub fn bug(detail: impl Into<String>) -> Self {
-        Self {
-            class: Class::Bug,
-            reason: Reason::InternalError,
-            ..Self::transient(detail)
-        }
+        Self { class: Class::Bug, reason: Reason::InternalError, ..Self::transient(detail) }
     }
 }
 
@@ -87,9 +76,6 @@ mod tests {
         assert_eq!(backoff(1, 0.5, None), Duration::from_secs(1));
         assert_eq!(backoff(4, 0.5, None), Duration::from_secs(8));
         assert_eq!(backoff(100, 0.5, None), Duration::from_mins(5));
-        assert_eq!(
-            backoff(1, 0.5, Some(Duration::from_secs(40))),
-            Duration::from_secs(40)
-        );
+        assert_eq!(backoff(1, 0.5, Some(Duration::from_secs(40))), Duration::from_secs(40));
     }
 }

@@ -17,8 +17,7 @@ pub enum InvalidId {
 }
 
 fn is_word(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 macro_rules! id {
@@ -93,13 +92,11 @@ pub fn claim_name(organization: &str, project: &ProjectName) -> String {
 /// Lower-case hex digits of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -113,17 +110,9 @@ mod tests {
     #[test]
     fn an_id_cannot_change_a_path() {
         for bad in ["", "a/b", "..", "a?b", "a b", "ä", &"x".repeat(129)] {
-            assert!(
-                ProjectId::try_from((*bad).to_owned()).is_err(),
-                "{bad:?} was accepted"
-            );
+            assert!(ProjectId::try_from((*bad).to_owned()).is_err(), "{bad:?} was accepted");
         }
-        assert_eq!(
-            ProjectId::try_from("pr_fFNjab93_ln9".to_owned())
-                .unwrap()
-                .as_str(),
-            "pr_fFNjab93_ln9"
-        );
+        assert_eq!(ProjectId::try_from("pr_fFNjab93_ln9".to_owned()).unwrap().as_str(), "pr_fFNjab93_ln9");
     }
 
     #[test]

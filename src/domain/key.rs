@@ -96,11 +96,7 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// Describes a key.
     pub fn new(key: &ApiKey, issued_time: Timestamp, secret: &FingerprintKey) -> Self {
-        Self {
-            fingerprint: secret.fingerprint(key),
-            masked: key.masked(),
-            issued_time,
-        }
+        Self { fingerprint: secret.fingerprint(key), masked: key.masked(), issued_time }
     }
 }
 
@@ -110,10 +106,7 @@ mod tests {
 
     #[test]
     fn a_mask_shows_the_prefix_and_four_characters() {
-        assert_eq!(
-            ApiKey::parse("ak_0123456789abcdef6j0z").unwrap().masked(),
-            "ak_**6j0z"
-        );
+        assert_eq!(ApiKey::parse("ak_0123456789abcdef6j0z").unwrap().masked(), "ak_**6j0z");
         assert_eq!(ApiKey::parse("ak_short").unwrap().masked(), "**");
         assert_eq!(ApiKey::parse("nounderscorebutlong0123").unwrap().masked(), "**");
     }

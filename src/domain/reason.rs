@@ -3,10 +3,7 @@
 
 /// Why a condition is as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(
-    missing_docs,
-    reason = "text() is the documentation, also the one that users read"
-)]
+#[expect(missing_docs, reason = "text() is the documentation, also the one that users read")]
 pub enum Reason {
     // Both kinds
     Suspended,
@@ -212,11 +209,8 @@ impl Reason {
 
     /// The sentence for a person: what happened (with `detail` where there is one) and who has to do what.
     pub fn message(self, detail: &str) -> String {
-        let what = if detail.is_empty() {
-            self.text().to_owned()
-        } else {
-            format!("{}: {detail}", self.text())
-        };
+        let what =
+            if detail.is_empty() { self.text().to_owned() } else { format!("{}: {detail}", self.text()) };
         match self.remedy() {
             Some(remedy) => format!("{what}; {remedy}"),
             None => what,
@@ -234,11 +228,7 @@ mod tests {
     fn all_lists_each_reason_once() {
         let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
         assert_eq!(distinct.len(), Reason::ALL.len());
-        assert_eq!(
-            Reason::EndpointInvalid as usize + 1,
-            Reason::ALL.len(),
-            "a reason is missing in ALL"
-        );
+        assert_eq!(Reason::EndpointInvalid as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
     }
 
     #[test]

@@ -17,9 +17,7 @@ pub fn redact(text: &str) -> String {
         return "(withheld)".to_owned();
     };
     let hidden = keys.replace_all(text, "${1}_**");
-    let folded = hidden
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty());
+    let folded = hidden.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let text = folded.collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -36,11 +36,8 @@ pub enum Member {
 }
 
 /// The three members without which the API refuses a `config` at creation (API 5.1).
-const REQUIRED_AT_CREATION: [Member; 3] = [
-    Member::Is2FaEnabled,
-    Member::MaskSecretKeys,
-    Member::LogVisibility,
-];
+const REQUIRED_AT_CREATION: [Member; 3] =
+    [Member::Is2FaEnabled, Member::MaskSecretKeys, Member::LogVisibility];
 
 impl Member {
     /// All members, in the order of the schema.
@@ -103,9 +100,7 @@ impl Settings {
 
     /// Whether a `config` may be sent at creation: all three members that the API requires together are stated.
     pub fn can_be_inline(&self) -> bool {
-        REQUIRED_AT_CREATION
-            .iter()
-            .all(|member| self.0.contains_key(member))
+        REQUIRED_AT_CREATION.iter().all(|member| self.0.contains_key(member))
     }
 
     /// These members, and those of `defaults` that are not among them.
@@ -121,33 +116,22 @@ impl Settings {
     #[must_use]
     pub fn differing_from(&self, observed: &Settings) -> Settings {
         let differs = |(member, value): &(&Member, &Value)| !same(**member, value, observed.0.get(*member));
-        self.0
-            .iter()
-            .filter(differs)
-            .map(|(member, value)| (*member, value.clone()))
-            .collect()
+        self.0.iter().filter(differs).map(|(member, value)| (*member, value.clone())).collect()
     }
 
     /// Names of the members as in `spec.settings`, separated by commas.
     pub fn fields(&self) -> String {
-        self.0
-            .keys()
-            .map(|member| member.field())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.0.keys().map(|member| member.field()).collect::<Vec<_>>().join(", ")
     }
 
     /// The body of a `PATCH`, or the `config` of a creation. An empty verifier URL is sent as `null`, the only way to
     /// switch the verification off (API 7.1); at creation it is left out, since there is nothing to switch off.
     pub fn to_wire(&self, creation: bool) -> Value {
-        let members = self
-            .0
-            .iter()
-            .filter_map(|(member, value)| match is_off(*member, value) {
-                true if creation => None,
-                true => Some((member.wire().to_owned(), Value::Null)),
-                false => Some((member.wire().to_owned(), value.clone())),
-            });
+        let members = self.0.iter().filter_map(|(member, value)| match is_off(*member, value) {
+            true if creation => None,
+            true => Some((member.wire().to_owned(), Value::Null)),
+            false => Some((member.wire().to_owned(), value.clone())),
+        });
         Value::Object(members.collect())
     }
 
@@ -203,10 +187,7 @@ mod tests {
         let project = Settings::from_wire(&json!({"display_name": "Shop"}));
         let defaults = Settings::from_wire(&json!({"display_name": "Any", "logo_url": "https://a.example"}));
         let merged = project.over(&defaults);
-        assert_eq!(
-            merged.to_wire(false),
-            json!({"display_name": "Shop", "logo_url": "https://a.example"})
-        );
+        assert_eq!(merged.to_wire(false), json!({"display_name": "Shop", "logo_url": "https://a.example"}));
     }
 
     #[test]
@@ -220,9 +201,7 @@ mod tests {
 
     #[test]
     fn an_empty_verifier_url_is_sent_as_null_and_is_satisfied_by_an_absent_one() {
-        let off: Settings = [(Member::OauthCallbackVerifierUrl, json!(""))]
-            .into_iter()
-            .collect();
+        let off: Settings = [(Member::OauthCallbackVerifierUrl, json!(""))].into_iter().collect();
         assert_eq!(off.to_wire(false), json!({"oauth_callback_verifier_url": null}));
         assert_eq!(off.to_wire(true), json!({}));
         assert!(off.differing_from(&Settings::default()).is_empty());

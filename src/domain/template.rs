@@ -39,29 +39,13 @@ pub fn render(template: &str, values: &[(&str, &str)]) -> Result<String, Invalid
     let Some(placeholder) = PLACEHOLDER.as_ref() else {
         return Ok(template.to_owned());
     };
-    let value = |word: &str| {
-        values
-            .iter()
-            .find(|(name, _)| *name == word)
-            .map(|(_, value)| *value)
-    };
-    if let Some(unknown) = placeholder
-        .captures_iter(template)
-        .find(|found| value(&found[1]).is_none())
-    {
-        let allowed = values
-            .iter()
-            .map(|(name, _)| format!("{{{name}}}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        return Err(InvalidTemplate::UnknownPlaceholder {
-            word: unknown[1].to_owned(),
-            allowed,
-        });
+    let value = |word: &str| values.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    if let Some(unknown) = placeholder.captures_iter(template).find(|found| value(&found[1]).is_none()) {
+        let allowed = values.iter().map(|(name, _)| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+        return Err(InvalidTemplate::UnknownPlaceholder { word: unknown[1].to_owned(), allowed });
     }
-    let rendered = placeholder.replace_all(template, |found: &Captures<'_>| {
-        value(&found[1]).unwrap_or_default().to_owned()
-    });
+    let rendered = placeholder
+        .replace_all(template, |found: &Captures<'_>| value(&found[1]).unwrap_or_default().to_owned());
     Ok(rendered.into_owned())
 }
 
@@ -81,35 +65,21 @@ mod tests {
 
     #[test]
     fn names_take_the_environment_from_the_template() {
-        assert_eq!(
-            project_name("prod-{name}", "team-a", "shop").unwrap().as_str(),
-            "prod-shop"
-        );
-        assert_eq!(
-            project_name("{namespace}_{name}", "team-a", "shop")
-                .unwrap()
-                .as_str(),
-            "team-a_shop"
-        );
+        assert_eq!(project_name("prod-{name}", "team-a", "shop").unwrap().as_str(), "prod-shop");
+        assert_eq!(project_name("{namespace}_{name}", "team-a", "shop").unwrap().as_str(), "team-a_shop");
     }
 
     #[test]
     fn a_rendered_name_that_composio_would_refuse_is_an_error_that_says_so() {
         let error = project_name("{name}", "team-a", "a.b").unwrap_err().to_string();
-        assert!(
-            error.contains("a.b") && error.contains("3 to 75 characters"),
-            "{error}"
-        );
+        assert!(error.contains("a.b") && error.contains("3 to 75 characters"), "{error}");
         assert!(project_name("{name}", "team-a", "ab").is_err());
     }
 
     #[test]
     fn other_braces_are_literal_so_that_json_works() {
         let values = [("apiKey", "K"), ("baseUrl", "U")];
-        assert_eq!(
-            render(r#"{"key": "{apiKey}", "n": {}}"#, &values).unwrap(),
-            r#"{"key": "K", "n": {}}"#
-        );
+        assert_eq!(render(r#"{"key": "{apiKey}", "n": {}}"#, &values).unwrap(), r#"{"key": "K", "n": {}}"#);
     }
 
     #[test]
@@ -120,9 +90,6 @@ mod tests {
     #[test]
     fn an_unknown_placeholder_is_named_together_with_the_allowed_ones() {
         let error = render("{apikey}", &[("apiKey", "K")]).unwrap_err().to_string();
-        assert!(
-            error.contains("{apikey}") && error.contains("{apiKey}"),
-            "{error}"
-        );
+        assert!(error.contains("{apikey}") && error.contains("{apiKey}"), "{error}");
     }
 }

@@ -40,27 +40,19 @@ pub(super) async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(Served { readiness, registry });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
     match served.readiness.closed().as_slice() {
         [] => (StatusCode::OK, "ok\n".to_owned()),
-        closed => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("waiting for: {}\n", closed.join(", ")),
-        ),
+        closed => (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", closed.join(", "))),
     }
 }
 
 async fn metrics(State(served): State<Served>) -> impl IntoResponse {
     let mut text = String::new();
-    let content_type = [(
-        header::CONTENT_TYPE,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-    )];
+    let content_type = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     match prometheus_client::encoding::text::encode(&mut text, &served.registry) {
         Ok(()) => (StatusCode::OK, content_type, text),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, String::new()),

@@ -32,9 +32,6 @@ impl Readiness {
     /// Names of the gates that are closed.
     pub fn closed(&self) -> Vec<&'static str> {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ALL.iter()
-            .filter(|(gate, _)| !open.contains(gate))
-            .map(|(_, name)| *name)
-            .collect()
+        ALL.iter().filter(|(gate, _)| !open.contains(gate)).map(|(_, name)| *name).collect()
     }
 }

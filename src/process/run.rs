@@ -33,16 +33,15 @@ use crate::crd::{self, ComposioOrganization, ComposioProject};
 
 /// How long the first probes of the organizations may keep the projects waiting.
 const FIRST_PROBES: Duration = Duration::from_secs(15);
+/// How long scrapers and probes may take at the end to finish what they have begun.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Distance between two looks at something that start-up waits for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
-type Watched = (
-    Api<DeserializeGuard<ComposioProject>>,
-    BoxStream<'static, ObjectRef<ComposioProject>>,
-);
+type Watched = (Api<DeserializeGuard<ComposioProject>>, BoxStream<'static, ObjectRef<ComposioProject>>);
 
 /// An operator that is about to run: its settings, the API server's client, and what others may watch.
 pub struct Operator {
@@ -58,9 +57,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let no_server = |error: String| {
         anyhow::anyhow!("no API server: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
     };
-    let mut config = kube::Config::infer()
-        .await
-        .map_err(|error| no_server(error.to_string()))?;
+    let mut config = kube::Config::infer().await.map_err(|error| no_server(error.to_string()))?;
     // The controllers repeat what is safe to repeat; the client would repeat creations as well.
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| no_server(error.to_string()))?;
@@ -90,13 +87,7 @@ impl Operator {
     /// Binds the HTTP address. Cancel `stop` to shut down.
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
         let listener = Some(http::bind(settings.http_address).await?);
-        Ok(Self {
-            settings,
-            client,
-            readiness: Readiness::default(),
-            stop,
-            listener,
-        })
+        Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
     }
 
     /// Its gates.
@@ -106,9 +97,7 @@ impl Operator {
 
     /// Where probes and metrics are served.
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
-        self.listener
-            .as_ref()
-            .and_then(|listener| listener.local_addr().ok())
+        self.listener.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Runs until stopped. Probes and metrics are served from the beginning to the end.
@@ -122,29 +111,21 @@ impl Operator {
             info!(http.address = %address, "serving /livez, /readyz and /metrics");
         }
         let served = self.listener.take().map(|listener| {
-            tokio::spawn(http::serve(
-                listener,
-                self.readiness.clone(),
-                Arc::new(registry),
-                http_stop.clone(),
-            ))
+            tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = match self
-            .stop
-            .clone()
-            .run_until_cancelled_owned(self.start(metrics, call_metrics))
-            .await
-        {
-            None => Ok(()),
-            Some(Ok((context, controllers))) => {
-                self.work(&context, controllers).await;
-                Ok(())
-            }
-            Some(Err(error)) => Err(error),
-        };
+        let result =
+            match self.stop.clone().run_until_cancelled_owned(self.start(metrics, call_metrics)).await {
+                None => Ok(()),
+                Some(Ok((context, controllers))) => {
+                    self.work(&context, controllers).await;
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error),
+            };
         http_stop.cancel();
         if let Some(served) = served {
-            let _ = served.await;
+            // A scraper that never ends its request must not keep the process from ending.
+            let _ = tokio::time::timeout(LAST_ANSWERS, served).await;
         }
         result
     }
@@ -155,11 +136,7 @@ impl Operator {
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            namespace = self.settings.namespace,
-            "starting"
-        );
+        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         self.await_crds().await;
         self.readiness.open(Gate::CrdsEstablished);
         let ledger = loop {
@@ -209,11 +186,9 @@ impl Operator {
                         "the CustomResourceDefinition is not established; apply the files of crds/"
                     ),
                     Err(kube::Error::Api(status)) if status.is_forbidden() => break,
-                    Err(error) => warn!(
-                        name,
-                        error = words(&error),
-                        "the CustomResourceDefinition cannot be read"
-                    ),
+                    Err(error) => {
+                        warn!(name, error = words(&error), "the CustomResourceDefinition cannot be read");
+                    }
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
@@ -286,9 +261,7 @@ impl Operator {
             .unzip();
         tokio::spawn(async move {
             while let Some(reference) = wake.recv().await {
-                let wanted = senders
-                    .iter()
-                    .find(|(name, _)| reference.namespace.as_ref() == Some(name));
+                let wanted = senders.iter().find(|(name, _)| reference.namespace.as_ref() == Some(name));
                 if let Some((_, sender)) = wanted {
                     let _ = sender.send(reference);
                 }
@@ -310,16 +283,8 @@ fn wakes() -> (Wake, Wakes) {
     let (organizations, receive_organizations) = unbounded_channel();
     let (claims, receive_claims) = unbounded_channel();
     (
-        Wake {
-            projects,
-            organizations,
-            claims,
-        },
-        Wakes {
-            projects: receive_projects,
-            organizations: receive_organizations,
-            claims: receive_claims,
-        },
+        Wake { projects, organizations, claims },
+        Wakes { projects: receive_projects, organizations: receive_organizations, claims: receive_claims },
     )
 }
 
@@ -336,11 +301,8 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            let reference = project
-                .spec
-                .organization_ref
-                .as_ref()
-                .and_then(|reference| reference.name.as_deref());
+            let reference =
+                project.spec.organization_ref.as_ref().and_then(|reference| reference.name.as_deref());
             if reference.unwrap_or("default") == name {
                 let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
             }
@@ -356,10 +318,7 @@ fn wake_organizations_of(
     move |secret| {
         for organization in organizations.state() {
             if organization.spec.api_key_secret_ref.name == secret {
-                let _ = context
-                    .wake
-                    .organizations
-                    .send(ObjectRef::from_obj(&*organization));
+                let _ = context.wake.organizations.send(ObjectRef::from_obj(&*organization));
             }
         }
     }
@@ -370,10 +329,7 @@ fn wake_organizations_of(
 async fn first_probes(context: &Context, organizations: &Store<ComposioOrganization>) {
     let probed = async {
         let _ = organizations.wait_until_ready().await;
-        while organizations
-            .state()
-            .iter()
-            .any(|known| context.organizations.get(&known.name_any()).is_none())
+        while organizations.state().iter().any(|known| context.organizations.get(&known.name_any()).is_none())
         {
             tokio::time::sleep(LOOK_AGAIN / 20).await;
         }
@@ -388,11 +344,8 @@ async fn synced(
     projects: Vec<Store<ComposioProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));
-    let (organizations, claims, projects) = tokio::join!(
-        organizations.wait_until_ready(),
-        claims.wait_until_ready(),
-        projects
-    );
+    let (organizations, claims, projects) =
+        tokio::join!(organizations.wait_until_ready(), claims.wait_until_ready(), projects);
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");

@@ -11,11 +11,7 @@ use crate::composio::Limits;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(
-    name = "composio-operator",
-    version,
-    about = "Manages Composio projects as Kubernetes resources"
-)]
+#[command(name = "composio-operator", version, about = "Manages Composio projects as Kubernetes resources")]
 // A flag before `run` would be accepted and not count.
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -73,12 +69,7 @@ pub struct Settings {
     )]
     pub http_address: SocketAddr,
     /// How logs are written; what is logged is set by RUST_LOG [default filter: info]
-    #[arg(
-        long,
-        env = "COMPOSIO_OPERATOR_LOG_FORMAT",
-        default_value = "json",
-        value_name = "FORMAT"
-    )]
+    #[arg(long, env = "COMPOSIO_OPERATOR_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Longest time from sending a request to Composio to its answer
     #[arg(long, env = "COMPOSIO_OPERATOR_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = duration)]
@@ -118,10 +109,7 @@ impl Settings {
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 30s, 10m or 1h");
     let duration: SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(duration)
-        .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(wrong)
+    Duration::try_from(duration).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
 }
 
 /// The name of a namespace (RFC 1123 label). An empty one would not be refused by anybody later: it makes a path of the
@@ -149,14 +137,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_run_is_the_default() {
         Cli::command().debug_assert();
-        let cli = Cli::try_parse_from([
-            "composio-operator",
-            "--namespace",
-            "x",
-            "--watch-namespaces",
-            "a,b",
-        ])
-        .unwrap();
+        let cli = Cli::try_parse_from(["composio-operator", "--namespace", "x", "--watch-namespaces", "a,b"])
+            .unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.watch_namespaces, ["a", "b"]);
         assert_eq!(cli.run.limits().settle(), Duration::from_secs(65));
@@ -173,26 +155,16 @@ mod tests {
             "--namespace=-a",
         ] {
             let error = parsed(flag).unwrap_err().to_string();
-            assert!(
-                error.contains("is not the name of a namespace"),
-                "{flag}: {error}"
-            );
+            assert!(error.contains("is not the name of a namespace"), "{flag}: {error}");
         }
-        assert_eq!(
-            parsed("--watch-namespaces=a-1,2").unwrap().run.watch_namespaces,
-            ["a-1", "2"]
-        );
+        assert_eq!(parsed("--watch-namespaces=a-1,2").unwrap().run.watch_namespaces, ["a-1", "2"]);
     }
 
     #[test]
     fn a_wrong_duration_is_refused_with_a_good_one_as_an_example() {
-        let error = Cli::try_parse_from(["composio-operator", "--request-timeout", "soon"])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("--request-timeout") && error.contains("30s, 10m or 1h"),
-            "{error}"
-        );
+        let error =
+            Cli::try_parse_from(["composio-operator", "--request-timeout", "soon"]).unwrap_err().to_string();
+        assert!(error.contains("--request-timeout") && error.contains("30s, 10m or 1h"), "{error}");
         assert!(Cli::try_parse_from(["composio-operator", "--request-timeout", "0s"]).is_err());
     }
 }

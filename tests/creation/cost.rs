@@ -36,9 +36,7 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
     world.start_operator_with(client).await;
     world.organization_ready("default").await;
     let (mark, before) = (world.control.mark(), proxy.journal().len());
-    world
-        .apply("shop", json!({"settings": complete_settings()}))
-        .await;
+    world.apply("shop", json!({"settings": complete_settings()})).await;
     world.ready("shop").await;
     // The Event is the last of the five and comes after the status.
     eventually("the Event is written", PATIENCE, async || {
@@ -46,19 +44,13 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
             .iter()
             .map(|entry| format!("{} {}", entry.method, entry.path))
             .collect();
-        if writes.iter().any(|write| write.contains("/events")) {
-            Ok(())
-        } else {
-            Err(format!("{writes:?}"))
-        }
+        if writes.iter().any(|write| write.contains("/events")) { Ok(()) } else { Err(format!("{writes:?}")) }
     })
     .await;
     let calls = world.control.journal_since(mark);
     assert_eq!(calls.len(), 1, "remote calls: {calls:?}");
-    let writes: Vec<_> = proxy.journal()[before..]
-        .iter()
-        .map(|entry| format!("{} {}", entry.method, entry.path))
-        .collect();
+    let writes: Vec<_> =
+        proxy.journal()[before..].iter().map(|entry| format!("{} {}", entry.method, entry.path)).collect();
     assert!(writes.len() <= 5, "writes: {writes:#?}");
     let project = &world.control.projects(&world.organization.id)[0];
     assert_eq!(project.config["log_visibility_setting"], json!("show_all"));
@@ -70,24 +62,14 @@ async fn two_hundred_projects_at_once_become_ready_with_keys_of_their_own() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
     for number in 0..200 {
-        world
-            .apply(
-                &format!("shop-{number}"),
-                json!({"settings": complete_settings()}),
-            )
-            .await;
+        world.apply(&format!("shop-{number}"), json!({"settings": complete_settings()})).await;
     }
     let api: Api<ComposioProject> = world.projects();
     eventually("all are Ready", PATIENCE, async || {
-        let projects = api
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
+        let projects = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let is_ready = |project: &&ComposioProject| {
             let conditions = project.status.iter().flat_map(|status| &status.conditions);
-            conditions
-                .into_iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         };
         match projects.iter().filter(is_ready).count() {
             200 => Ok(()),

@@ -19,19 +19,12 @@ async fn of_two_resources_with_one_project_name_the_second_waits_and_takes_over_
     let first = world.ready("first").await;
     world.apply("second", json!({"projectName": "shop"})).await;
     let second = world.not_ready("second", "ClaimHeld").await;
-    assert!(
-        serde_json::to_string(&second.status).unwrap().contains("first"),
-        "the holder is not named"
-    );
+    assert!(serde_json::to_string(&second.status).unwrap().contains("first"), "the holder is not named");
     let mark = world.control.mark();
     world.delete("first").await;
     let second = world.ready("second").await;
     assert_eq!(id(&second), id(&first), "the project was not taken back");
-    assert_eq!(
-        world.control.journal_since(mark).len(),
-        0,
-        "remote calls for taking a claim back"
-    );
+    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls for taking a claim back");
     assert_eq!(
         world.entry("second", "COMPOSIO_API_KEY").await,
         world.entry("first", "COMPOSIO_API_KEY").await
@@ -50,33 +43,22 @@ async fn another_namespace_never_inherits_a_project() {
     world.apply_in(&other, "shop", json!({})).await;
     let theirs = world.reaches(&other, "shop", "Ready", "False", "ClaimHeld").await;
     assert!(
-        !serde_json::to_string(&theirs.status)
-            .unwrap()
-            .contains(&world.namespace),
+        !serde_json::to_string(&theirs.status).unwrap().contains(&world.namespace),
         "the namespace is given away"
     );
     world.delete("shop").await;
-    world
-        .reaches(&other, "shop", "Ready", "False", "RebindDenied")
-        .await;
+    world.reaches(&other, "shop", "Ready", "False", "RebindDenied").await;
     world.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_name_in_two_organizations_makes_two_projects() {
     let world = World::start().await;
-    let second = world
-        .control
-        .add_organization(OrganizationOptions::named("second"));
+    let second = world.control.add_organization(OrganizationOptions::named("second"));
     world.add_organization("second", &second.key, json!({})).await;
     world.organization_ready("second").await;
     world.apply("shop", json!({})).await;
-    world
-        .apply(
-            "shop-2",
-            json!({"projectName": "shop", "organizationRef": {"name": "second"}}),
-        )
-        .await;
+    world.apply("shop-2", json!({"projectName": "shop", "organizationRef": {"name": "second"}})).await;
     let (one, two) = (world.ready("shop").await, world.ready("shop-2").await);
     assert_ne!(id(&one), id(&two));
     assert_eq!(world.control.projects(&second.id).len(), 1);
@@ -88,28 +70,11 @@ async fn a_resource_deleted_while_its_creation_is_uncertain_and_applied_again_ha
     let world = World::start().await;
     let organization = world.organization.id.clone();
     world.control.freeze_list(&organization);
-    world.control.fault(
-        &organization,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
     world.apply("shop", json!({})).await;
-    world
-        .reaches(
-            &world.namespace,
-            "shop",
-            "Reconciling",
-            "True",
-            "ResolvingOutcome",
-        )
-        .await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.delete("shop").await;
-    world
-        .control
-        .set_modes(&organization, |modes| modes.list_view = View::Live);
+    world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
     assert_eq!(world.control.committed(&organization, Operation::Create), 1);
@@ -121,28 +86,11 @@ async fn a_resource_deleted_while_its_creation_is_uncertain_leaves_a_retained_cl
     let world = World::start().await;
     let organization = world.organization.id.clone();
     world.control.freeze_list(&organization);
-    world.control.fault(
-        &organization,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
     world.apply("shop", json!({})).await;
-    world
-        .reaches(
-            &world.namespace,
-            "shop",
-            "Reconciling",
-            "True",
-            "ResolvingOutcome",
-        )
-        .await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.delete("shop").await;
-    world
-        .control
-        .set_modes(&organization, |modes| modes.list_view = View::Live);
+    world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     let ids = world.remote_ids(&organization);
     eventually("the orphaned claim has the id", PATIENCE, async || {
         match world.claims().await.project_ids() {
@@ -158,30 +106,13 @@ async fn a_resource_deleted_while_its_creation_is_uncertain_leaves_a_retained_cl
 async fn a_resource_deleted_after_a_creation_that_came_to_nothing_leaves_no_claim() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    world.control.fault(
-        &organization,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::BeforeCommit,
-        },
-        1,
-    );
+    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::BeforeCommit }, 1);
     world.apply("shop", json!({})).await;
-    world
-        .reaches(
-            &world.namespace,
-            "shop",
-            "Reconciling",
-            "True",
-            "ResolvingOutcome",
-        )
-        .await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.delete("shop").await;
-    eventually("the claim is removed", PATIENCE, async || {
-        match world.claims().await.all().count() {
-            0 => Ok(()),
-            _ => Err("it is there".to_owned()),
-        }
+    eventually("the claim is removed", PATIENCE, async || match world.claims().await.all().count() {
+        0 => Ok(()),
+        _ => Err("it is there".to_owned()),
     })
     .await;
     world.finish(&[]).await;
@@ -194,19 +125,13 @@ async fn a_deleted_resource_leaves_project_and_secret_and_comes_back_without_a_w
     let before = world.ready("shop").await;
     let secret = world.secrets().get("shop").await.unwrap();
     world.delete("shop").await;
-    assert_eq!(
-        world.secrets().get("shop").await.unwrap().resource_version(),
-        secret.resource_version()
-    );
+    assert_eq!(world.secrets().get("shop").await.unwrap().resource_version(), secret.resource_version());
     let mark = world.control.mark();
     world.apply("shop", json!({})).await;
     let after = world.ready("shop").await;
     assert_eq!(id(&after), id(&before));
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
-    assert_eq!(
-        world.secrets().get("shop").await.unwrap().resource_version(),
-        secret.resource_version()
-    );
+    assert_eq!(world.secrets().get("shop").await.unwrap().resource_version(), secret.resource_version());
     world.finish(&[]).await;
 }
 
@@ -217,20 +142,13 @@ async fn a_wiped_status_is_written_again_without_touching_project_or_secret() {
     let before = world.ready("shop").await;
     let secret = world.secrets().get("shop").await.unwrap();
     let wiped = json!({"status": null});
-    world
-        .projects()
-        .patch_status("shop", &PatchParams::default(), &Patch::Merge(wiped))
-        .await
-        .unwrap();
+    world.projects().patch_status("shop", &PatchParams::default(), &Patch::Merge(wiped)).await.unwrap();
     let mark = world.control.mark();
     world.poke("shop").await;
     let after = world.ready("shop").await;
     assert_eq!(id(&after), id(&before));
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
-    assert_eq!(
-        world.secrets().get("shop").await.unwrap().resource_version(),
-        secret.resource_version()
-    );
+    assert_eq!(world.secrets().get("shop").await.unwrap().resource_version(), secret.resource_version());
     world.finish(&[]).await;
 }
 
@@ -240,27 +158,15 @@ async fn a_suspended_resource_starts_nothing_until_it_is_resumed() {
     let mark = world.control.mark();
     world.apply("shop", json!({"suspend": true})).await;
     let shop = world.not_ready("shop", "Suspended").await;
-    let kinds: Vec<_> = shop
-        .status
-        .unwrap()
-        .conditions
-        .into_iter()
-        .map(|condition| condition.type_)
-        .collect();
-    assert!(
-        !kinds
-            .iter()
-            .any(|kind| kind == "Reconciling" || kind == "Stalled"),
-        "{kinds:?}"
-    );
+    let kinds: Vec<_> =
+        shop.status.unwrap().conditions.into_iter().map(|condition| condition.type_).collect();
+    assert!(!kinds.iter().any(|kind| kind == "Reconciling" || kind == "Stalled"), "{kinds:?}");
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0);
     world.apply("shop", json!({"suspend": false})).await;
     world.ready("shop").await;
     world.apply("shop", json!({"suspend": true})).await;
-    world
-        .reaches(&world.namespace, "shop", "Ready", "True", "Suspended")
-        .await;
+    world.reaches(&world.namespace, "shop", "Ready", "True", "Suspended").await;
     world.finish(&[]).await;
 }
 
@@ -269,39 +175,15 @@ async fn a_creation_that_was_announced_is_finished_although_the_resource_is_susp
     let world = World::start().await;
     let organization = world.organization.id.clone();
     world.control.freeze_list(&organization);
-    world.control.fault(
-        &organization,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
     world.apply("shop", json!({})).await;
-    world
-        .reaches(
-            &world.namespace,
-            "shop",
-            "Reconciling",
-            "True",
-            "ResolvingOutcome",
-        )
-        .await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.apply("shop", json!({"suspend": true})).await;
-    world
-        .control
-        .set_modes(&organization, |modes| modes.list_view = View::Live);
+    world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     world.not_ready("shop", "Suspended").await;
     let claims = world.claims().await;
-    assert_eq!(
-        claims.of("shop").map(|claim| claim["phase"].clone()),
-        Some(json!("KeyPending"))
-    );
-    assert_eq!(
-        world.control.count(&organization, Operation::Regenerate),
-        0,
-        "something new was started"
-    );
+    assert_eq!(claims.of("shop").map(|claim| claim["phase"].clone()), Some(json!("KeyPending")));
+    assert_eq!(world.control.count(&organization, Operation::Regenerate), 0, "something new was started");
     world.finish(&[]).await;
 }
 
@@ -316,10 +198,7 @@ async fn a_claim_that_cannot_be_read_stops_its_project_only_and_is_not_overwritt
     let claim = secrets.list(&params).await.unwrap().items.remove(0);
     let good = claim.data.clone().unwrap()["claim.json"].clone();
     let broken = json!({"stringData": {"claim.json": "{\"version\": 1"}});
-    secrets
-        .patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(broken))
-        .await
-        .unwrap();
+    secrets.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(broken)).await.unwrap();
     world.poke("shop").await;
     world.not_ready("shop", "ClaimUnreadable").await;
     world.apply("other", json!({})).await;
@@ -329,14 +208,7 @@ async fn a_claim_that_cannot_be_read_stops_its_project_only_and_is_not_overwritt
         b"{\"version\": 1"
     );
     let restored = json!({"data": {"claim.json": good}});
-    secrets
-        .patch(
-            &claim.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(restored),
-        )
-        .await
-        .unwrap();
+    secrets.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(restored)).await.unwrap();
     world.poke("shop").await;
     world.ready("shop").await;
     world.finish(&[]).await;

@@ -5,19 +5,14 @@ use testbed::emulator::{Fault, FaultRule, Operation, Point};
 use testbed::world::World;
 
 fn without_key() -> Fault {
-    Fault::SetMember {
-        name: "api_key".to_owned(),
-        value: serde_json::Value::Null,
-    }
+    Fault::SetMember { name: "api_key".to_owned(), value: serde_json::Value::Null }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_answered_without_a_key_gets_one_by_regenerate() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    world
-        .control
-        .fault(&organization, Operation::Create, without_key(), 1);
+    world.control.fault(&organization, Operation::Create, without_key(), 1);
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
     assert_eq!(world.control.committed(&organization, Operation::Create), 1);
@@ -29,12 +24,8 @@ async fn a_creation_answered_without_a_key_gets_one_by_regenerate() {
 async fn where_regenerate_is_refused_an_empty_project_of_ours_is_made_again_with_a_key() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    world
-        .control
-        .set_modes(&organization, |modes| modes.regenerate_enabled = false);
-    world
-        .control
-        .fault(&organization, Operation::Create, without_key(), 1);
+    world.control.set_modes(&organization, |modes| modes.regenerate_enabled = false);
+    world.control.fault(&organization, Operation::Create, without_key(), 1);
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
     assert_eq!(world.control.committed(&organization, Operation::Create), 2);
@@ -46,21 +37,13 @@ async fn where_regenerate_is_refused_an_empty_project_of_ours_is_made_again_with
 async fn where_no_key_can_be_had_at_all_the_project_is_kept_and_the_state_reported() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
+    world.control.set_modes(&organization, |modes| modes.regenerate_enabled = false);
     world
         .control
-        .set_modes(&organization, |modes| modes.regenerate_enabled = false);
-    world.control.inject(
-        FaultRule::new(without_key())
-            .organization(&organization)
-            .operation(Operation::Create),
-    );
+        .inject(FaultRule::new(without_key()).organization(&organization).operation(Operation::Create));
     world.apply("shop", json!({})).await;
     world.not_ready("shop", "KeyUnavailable").await;
-    assert_eq!(
-        world.control.committed(&organization, Operation::Create),
-        3,
-        "the replacements are bounded"
-    );
+    assert_eq!(world.control.committed(&organization, Operation::Create), 3, "the replacements are bounded");
     world.finish(&[]).await;
 }
 
@@ -68,23 +51,12 @@ async fn where_no_key_can_be_had_at_all_the_project_is_kept_and_the_state_report
 async fn a_recovered_project_is_never_deleted_because_regenerate_is_refused() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    world
-        .control
-        .set_modes(&organization, |modes| modes.regenerate_enabled = false);
-    world.control.fault(
-        &organization,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    world.control.set_modes(&organization, |modes| modes.regenerate_enabled = false);
+    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
     world.apply("shop", json!({})).await;
     world.not_ready("shop", "KeyUnavailable").await;
     assert_eq!(world.control.count(&organization, Operation::Delete), 0);
-    world
-        .control
-        .set_modes(&organization, |modes| modes.regenerate_enabled = true);
+    world.control.set_modes(&organization, |modes| modes.regenerate_enabled = true);
     world.poke("shop").await;
     world.ready("shop").await;
     world.finish(&[]).await;
@@ -94,17 +66,8 @@ async fn a_recovered_project_is_never_deleted_because_regenerate_is_refused() {
 async fn a_lost_answer_to_regenerate_leads_to_a_second_one_and_a_key_that_works() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    world
-        .control
-        .fault(&organization, Operation::Create, without_key(), 1);
-    world.control.fault(
-        &organization,
-        Operation::Regenerate,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    world.control.fault(&organization, Operation::Create, without_key(), 1);
+    world.control.fault(&organization, Operation::Regenerate, Fault::Cut { point: Point::AfterCommit }, 1);
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
     assert_eq!(world.control.committed(&organization, Operation::Regenerate), 2);
@@ -115,10 +78,7 @@ async fn a_lost_answer_to_regenerate_leads_to_a_second_one_and_a_key_that_works(
 async fn an_answer_that_outlives_the_pass_still_brings_its_key_into_the_claim() {
     let mut world = World::start().await;
     let organization = world.organization.id.clone();
-    let hold = Fault::Hold {
-        point: Point::AfterCommit,
-        gate: "answer".to_owned(),
-    };
+    let hold = Fault::Hold { point: Point::AfterCommit, gate: "answer".to_owned() };
     world.control.fault(&organization, Operation::Create, hold, 1);
     world.apply("shop", json!({})).await;
     let gate = world.control.gate("answer");
@@ -127,10 +87,7 @@ async fn an_answer_that_outlives_the_pass_still_brings_its_key_into_the_claim() 
     let stopping = world.stop_operator();
     let opening = async { gate.open() };
     tokio::join!(stopping, opening);
-    assert!(
-        world.claims().await.key("shop").is_some(),
-        "the key was lost with the process"
-    );
+    assert!(world.claims().await.key("shop").is_some(), "the key was lost with the process");
     world.start_operator().await;
     world.ready("shop").await;
     assert_eq!(world.control.count(&organization, Operation::Regenerate), 0);
@@ -141,10 +98,7 @@ async fn an_answer_that_outlives_the_pass_still_brings_its_key_into_the_claim() 
 async fn a_project_whose_claim_was_removed_while_its_answer_was_under_way_is_deleted_and_made_again() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
-    let hold = Fault::Hold {
-        point: Point::AfterCommit,
-        gate: "answer".to_owned(),
-    };
+    let hold = Fault::Hold { point: Point::AfterCommit, gate: "answer".to_owned() };
     world.control.fault(&organization, Operation::Create, hold, 1);
     world.apply("shop", json!({})).await;
     let gate = world.control.gate("answer");
@@ -152,10 +106,7 @@ async fn a_project_whose_claim_was_removed_while_its_answer_was_under_way_is_del
     let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
         kube::Api::namespaced(world.client.clone(), &world.system);
     let claims = kube::api::ListParams::default().labels("composio.dev/phase");
-    secrets
-        .delete_collection(&kube::api::DeleteParams::default(), &claims)
-        .await
-        .unwrap();
+    secrets.delete_collection(&kube::api::DeleteParams::default(), &claims).await.unwrap();
     gate.open();
     world.ready("shop").await;
     assert_eq!(world.control.all_projects(&organization).len(), 2);

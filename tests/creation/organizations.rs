@@ -11,13 +11,9 @@ use testbed::world::{World, complete_settings};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_of_an_unknown_organization_waits_until_that_is_created() {
     let world = World::start().await;
-    world
-        .apply("shop", json!({"organizationRef": {"name": "later"}}))
-        .await;
+    world.apply("shop", json!({"organizationRef": {"name": "later"}})).await;
     world.not_ready("shop", "OrganizationNotFound").await;
-    let later = world
-        .control
-        .add_organization(OrganizationOptions::named("later"));
+    let later = world.control.add_organization(OrganizationOptions::named("later"));
     world.add_organization("later", &later.key, json!({})).await;
     world.ready("shop").await;
     world.finish(&[]).await;
@@ -38,10 +34,7 @@ async fn a_new_organization_key_is_picked_up_without_a_restart() {
     world.set_organization_key("default", &new).await;
     world.organization_ready("default").await;
     world.ready("after").await;
-    assert_eq!(
-        creations, 2,
-        "the revoked key was used for more than the one call that found it revoked"
-    );
+    assert_eq!(creations, 2, "the revoked key was used for more than the one call that found it revoked");
     world.finish(&[]).await;
 }
 
@@ -49,25 +42,16 @@ async fn a_new_organization_key_is_picked_up_without_a_restart() {
 async fn an_organization_without_its_key_secret_says_so_and_is_ready_once_it_is_there() {
     let mut world = World::without_operator().await;
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.system);
-    secrets
-        .delete("default-key", &DeleteParams::default())
-        .await
-        .unwrap();
+    secrets.delete("default-key", &DeleteParams::default()).await.unwrap();
     world.start_operator().await;
-    let object = world
-        .organization_reaches("default", "False", "KeySecretMissing")
-        .await;
+    let object = world.organization_reaches("default", "False", "KeySecretMissing").await;
     assert!(
-        serde_json::to_string(&object.status)
-            .unwrap()
-            .contains("default-key"),
+        serde_json::to_string(&object.status).unwrap().contains("default-key"),
         "the Secret is not named"
     );
     world.apply("shop", json!({})).await;
     world.not_ready("shop", "OrganizationNotReady").await;
-    world
-        .set_organization_key("default", &world.organization.key)
-        .await;
+    world.set_organization_key("default", &world.organization.key).await;
     world.ready("shop").await;
     world.finish(&[]).await;
 }
@@ -76,17 +60,13 @@ async fn an_organization_without_its_key_secret_says_so_and_is_ready_once_it_is_
 async fn a_suspended_organization_makes_no_calls() {
     let mut world = World::without_operator().await;
     let key = world.organization.key.clone();
-    world
-        .add_organization("default", &key, json!({"suspend": true}))
-        .await;
+    world.add_organization("default", &key, json!({"suspend": true})).await;
     world.start_operator().await;
     world.organization_reaches("default", "False", "Suspended").await;
     world.apply("shop", json!({})).await;
     world.not_ready("shop", "OrganizationNotReady").await;
     assert_eq!(world.control.journal().len(), 0, "remote calls");
-    world
-        .add_organization("default", &key, json!({"suspend": false}))
-        .await;
+    world.add_organization("default", &key, json!({"suspend": false})).await;
     world.ready("shop").await;
     world.finish(&[]).await;
 }
@@ -96,17 +76,9 @@ async fn an_endpoint_that_does_not_answer_is_reported_on_the_organization() {
     let mut world = World::without_operator().await;
     let key = world.organization.key.clone();
     // A port of the range that nothing listens on.
-    world
-        .add_organization(
-            "default",
-            &key,
-            json!({"endpoint": {"url": "http://127.0.0.1:9"}}),
-        )
-        .await;
+    world.add_organization("default", &key, json!({"endpoint": {"url": "http://127.0.0.1:9"}})).await;
     world.start_operator().await;
-    world
-        .organization_reaches("default", "False", "EndpointUnreachable")
-        .await;
+    world.organization_reaches("default", "False", "EndpointUnreachable").await;
     world.add_organization("default", &key, json!({})).await;
     world.organization_ready("default").await;
     world.finish(&[]).await;
@@ -122,12 +94,7 @@ async fn the_template_and_the_defaults_of_the_organization_apply_to_its_projects
         json!({"projectNameTemplate": "prod-{namespace}_{name}", "projectDefaults": {"settings": defaults}});
     world.add_organization("prod", &prod.key, spec).await;
     let settings = json!({"displayName": "Shop"});
-    world
-        .apply(
-            "shop",
-            json!({"organizationRef": {"name": "prod"}, "settings": settings}),
-        )
-        .await;
+    world.apply("shop", json!({"organizationRef": {"name": "prod"}, "settings": settings})).await;
     world.ready("shop").await;
     let project = world.control.projects(&prod.id).remove(0);
     assert_eq!(project.name, format!("prod-{}_shop", world.namespace));
@@ -142,12 +109,7 @@ async fn a_rendered_name_that_composio_would_refuse_is_reported_before_any_call(
     let mark = world.control.mark();
     world.apply("ab", json!({})).await;
     let object = world.not_ready("ab", "SpecInvalid").await;
-    assert!(
-        serde_json::to_string(&object.status)
-            .unwrap()
-            .contains("projectName"),
-        "the field is not named"
-    );
+    assert!(serde_json::to_string(&object.status).unwrap().contains("projectName"), "the field is not named");
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0);
     world.finish(&[]).await;
@@ -160,13 +122,8 @@ async fn an_organization_outside_the_operators_namespace_is_not_honoured() {
         "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization", "metadata": {"name": "mine"},
         "spec": {"apiKeySecretRef": {"name": "mine"}, "endpoint": {"url": world.emulator.url()}}
     });
-    world
-        .apply_to::<ComposioOrganization>(&world.namespace, &object)
-        .await
-        .unwrap();
-    world
-        .apply("shop", json!({"organizationRef": {"name": "mine"}}))
-        .await;
+    world.apply_to::<ComposioOrganization>(&world.namespace, &object).await.unwrap();
+    world.apply("shop", json!({"organizationRef": {"name": "mine"}})).await;
     world.not_ready("shop", "OrganizationNotFound").await;
     world.finish(&[]).await;
 }
@@ -176,9 +133,7 @@ async fn a_project_in_the_operators_own_namespace_is_not_allowed() {
     let world = World::start().await;
     let mark = world.control.mark();
     world.apply_in(&world.system, "shop", json!({})).await;
-    world
-        .reaches(&world.system, "shop", "Stalled", "True", "NamespaceNotAllowed")
-        .await;
+    world.reaches(&world.system, "shop", "Stalled", "True", "NamespaceNotAllowed").await;
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
     world.finish(&[]).await;
 }

@@ -27,26 +27,17 @@ async fn names_templates_labels_and_annotations_are_as_the_spec_says() {
     assert_eq!(world.control.project_of_key(&key), Some(id.clone()));
     assert_eq!(world.entry("shop-key", "ID").await.as_deref(), Some(id.as_str()));
     assert_eq!(world.entry("shop-key", "URL").await.as_deref(), Some(url));
-    assert_eq!(
-        world.entry("shop-key", ".env").await,
-        Some(format!("K={key}\nN=shop\n"))
-    );
+    assert_eq!(world.entry("shop-key", ".env").await, Some(format!("K={key}\nN=shop\n")));
     let config = format!("{{\"id\": \"{id}\", \"url\": \"{url}\", \"n\": {{}}}}");
     assert_eq!(world.entry("shop-key", "config.json").await, Some(config));
     let secret = world.secrets().get("shop-key").await.unwrap();
     assert_eq!(secret.type_.as_deref(), Some("Opaque"));
     assert_eq!(secret.labels()["team"], "a");
-    assert_eq!(
-        secret.labels()["app.kubernetes.io/managed-by"],
-        "composio-operator"
-    );
+    assert_eq!(secret.labels()["app.kubernetes.io/managed-by"], "composio-operator");
     assert_eq!(secret.labels()["composio.dev/project"], "shop");
     assert_eq!(secret.annotations()["note"], "hello");
     assert!(secret.annotations().contains_key("composio.dev/key-issued-at"));
-    assert!(
-        secret.owner_references().is_empty(),
-        "with Retain nobody may collect the Secret"
-    );
+    assert!(secret.owner_references().is_empty(), "with Retain nobody may collect the Secret");
     world.finish(&[]).await;
 }
 
@@ -59,23 +50,12 @@ async fn what_the_spec_no_longer_wants_is_removed_and_what_others_added_stays() 
     let theirs = json!({
         "metadata": {"labels": {"theirs": "x"}, "annotations": {"theirs": "x"}}, "stringData": {"theirs": "x"}
     });
-    let params = PatchParams {
-        field_manager: Some("somebody".to_owned()),
-        ..PatchParams::default()
-    };
-    world
-        .secrets()
-        .patch("shop", &params, &Patch::Merge(theirs))
-        .await
-        .unwrap();
-    world
-        .apply("shop", json!({"secret": {"keys": {"apiKey": "KEY"}}}))
-        .await;
-    eventually("the Secret follows the spec", PATIENCE, async || {
-        match world.entry("shop", "KEY").await {
-            Some(_) => Ok(()),
-            None => Err("it has no entry KEY".to_owned()),
-        }
+    let params = PatchParams { field_manager: Some("somebody".to_owned()), ..PatchParams::default() };
+    world.secrets().patch("shop", &params, &Patch::Merge(theirs)).await.unwrap();
+    world.apply("shop", json!({"secret": {"keys": {"apiKey": "KEY"}}})).await;
+    eventually("the Secret follows the spec", PATIENCE, async || match world.entry("shop", "KEY").await {
+        Some(_) => Ok(()),
+        None => Err("it has no entry KEY".to_owned()),
     })
     .await;
     world.ready("shop").await;
@@ -91,28 +71,19 @@ async fn what_the_spec_no_longer_wants_is_removed_and_what_others_added_stays() 
 async fn a_foreign_secret_is_left_alone_and_nothing_is_created_at_composio() {
     let world = World::start().await;
     let foreign = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "stringData": {"precious": "x"}});
-    world
-        .apply_to::<Secret>(&world.namespace, &foreign)
-        .await
-        .unwrap();
+    world.apply_to::<Secret>(&world.namespace, &foreign).await.unwrap();
     let before = world.secrets().get("shop").await.unwrap();
     let mark = world.control.mark();
     world.apply("shop", json!({})).await;
     let object = world.not_ready("shop", "SecretConflict").await;
     assert!(
-        serde_json::to_string(&object.status)
-            .unwrap()
-            .contains("written by tests"),
+        serde_json::to_string(&object.status).unwrap().contains("written by tests"),
         "its owner is not named"
     );
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0, "claims");
     assert_eq!(world.secrets().get("shop").await.unwrap(), before);
-    world
-        .secrets()
-        .delete("shop", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.secrets().delete("shop", &DeleteParams::default()).await.unwrap();
     world.poke("shop").await;
     world.ready("shop").await;
     world.finish(&[]).await;
@@ -127,10 +98,7 @@ async fn of_two_resources_that_name_one_secret_the_first_keeps_it() {
     let mark = world.control.mark();
     world.apply("second", json!({"secret": {"name": "shared"}})).await;
     let second = world.not_ready("second", "SecretConflict").await;
-    assert!(
-        serde_json::to_string(&second.status).unwrap().contains("first"),
-        "the owner is not named"
-    );
+    assert!(serde_json::to_string(&second.status).unwrap().contains("first"), "the owner is not named");
     assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
     assert_eq!(world.secrets().get("shared").await.unwrap(), before);
     world.finish(&[]).await;
@@ -142,25 +110,12 @@ async fn a_secret_that_admission_refuses_waits_in_the_claim_and_is_published_as_
     let organization = world.organization.id.clone();
     let policy = Policy::refusing(&world, "shop").await;
     world.apply("shop", json!({})).await;
-    let shop = world
-        .reaches(
-            &world.namespace,
-            "shop",
-            "SecretPublished",
-            "False",
-            "SecretRefused",
-        )
-        .await;
+    let shop = world.reaches(&world.namespace, "shop", "SecretPublished", "False", "SecretRefused").await;
     assert!(
-        serde_json::to_string(&shop.status)
-            .unwrap()
-            .contains("not this week"),
+        serde_json::to_string(&shop.status).unwrap().contains("not this week"),
         "the API server's words are missing"
     );
-    assert!(
-        world.claims().await.key("shop").is_some(),
-        "the key waits in the claim"
-    );
+    assert!(world.claims().await.key("shop").is_some(), "the key waits in the claim");
     policy.remove(&world).await;
     world.ready("shop").await;
     assert_eq!(world.control.count(&organization, Operation::Create), 1);
@@ -190,19 +145,10 @@ impl Policy {
         }))
         .unwrap();
         let params = PostParams::default();
-        Api::all(world.client.clone())
-            .create(&params, &policy)
-            .await
-            .unwrap();
-        Api::all(world.client.clone())
-            .create(&params, &binding)
-            .await
-            .unwrap();
+        Api::all(world.client.clone()).create(&params, &policy).await.unwrap();
+        Api::all(world.client.clone()).create(&params, &binding).await.unwrap();
         let probe: Secret = serde_json::from_value(json!({"metadata": {"name": secret}})).unwrap();
-        let dry_run = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
         eventually("the policy is in force", PATIENCE, async || {
             match world.secrets().create(&dry_run, &probe).await {
                 Ok(_) => Err("the Secret is accepted".to_owned()),
@@ -229,16 +175,8 @@ async fn an_event_tells_once_that_a_project_is_ready() {
     let events: Api<k8s_openapi::api::events::v1::Event> =
         Api::namespaced(world.client.clone(), &world.namespace);
     let found = eventually("there is an Event", PATIENCE, async || {
-        let all = events
-            .list(&Default::default())
-            .await
-            .map_err(|error| error.to_string())?
-            .items;
-        if all.is_empty() {
-            Err("there is none".to_owned())
-        } else {
-            Ok(all)
-        }
+        let all = events.list(&Default::default()).await.map_err(|error| error.to_string())?.items;
+        if all.is_empty() { Err("there is none".to_owned()) } else { Ok(all) }
     })
     .await;
     assert_eq!(found.len(), 1, "{found:?}");
@@ -257,29 +195,16 @@ async fn a_published_secret_is_recorded_and_its_key_put_back_when_somebody_edits
     world.poke("shop").await;
     eventually("the claim knows the Secret", PATIENCE, async || {
         let claims = world.claims().await;
-        let published = claims
-            .of("shop")
-            .map(|claim| claim["published"]["uid"].clone())
-            .unwrap_or_default();
-        if published == json!(uid) {
-            Ok(())
-        } else {
-            Err(format!("it knows {published}"))
-        }
+        let published = claims.of("shop").map(|claim| claim["published"]["uid"].clone()).unwrap_or_default();
+        if published == json!(uid) { Ok(()) } else { Err(format!("it knows {published}")) }
     })
     .await;
     let edit = json!({"stringData": {"COMPOSIO_API_KEY": "wrong"}});
-    world
-        .secrets()
-        .patch("shop", &PatchParams::default(), &Patch::Merge(edit))
-        .await
-        .unwrap();
+    world.secrets().patch("shop", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
     world.poke("shop").await;
-    eventually("the key is back", PATIENCE, async || {
-        match world.entry("shop", "COMPOSIO_API_KEY").await {
-            found if found == key => Ok(()),
-            _ => Err("it is not".to_owned()),
-        }
+    eventually("the key is back", PATIENCE, async || match world.entry("shop", "COMPOSIO_API_KEY").await {
+        found if found == key => Ok(()),
+        _ => Err("it is not".to_owned()),
     })
     .await;
     world.ready("shop").await;

@@ -10,21 +10,12 @@ async fn a_project_needs_no_spec() {
     let cluster = Cluster::new("projects").await;
     let mut manifest = project(Value::Null);
     for way in [Way::Create, Way::Apply] {
-        let stored = cluster
-            .send(way, &manifest, true)
-            .await
-            .expect("null is as good as absent");
+        let stored = cluster.send(way, &manifest, true).await.expect("null is as good as absent");
         assert_eq!(stored["spec"], json!({}), "{way:?}");
     }
-    manifest
-        .as_object_mut()
-        .expect("a manifest is an object")
-        .remove("spec");
+    manifest.as_object_mut().expect("a manifest is an object").remove("spec");
     for way in [Way::Create, Way::Apply] {
-        let stored = cluster
-            .send(way, &manifest, true)
-            .await
-            .expect("all fields are optional");
+        let stored = cluster.send(way, &manifest, true).await.expect("all fields are optional");
         assert_eq!(stored["spec"], json!({}), "{way:?}");
     }
 }
@@ -52,10 +43,7 @@ async fn all_are_accepted(
                 }
                 Ok(stored) => {
                     if stored["status"] != json!({"observedGeneration": -1}) {
-                        complaints.push(format!(
-                            "{way:?} of {short}\n  has the status {}",
-                            stored["status"]
-                        ));
+                        complaints.push(format!("{way:?} of {short}\n  has the status {}", stored["status"]));
                     }
                     if let Err(error) = read(stored) {
                         complaints.push(format!("{short}\n  cannot be read by the operator: {error}"));
@@ -117,14 +105,7 @@ fn organizations() -> Vec<Value> {
     );
     let longest = format!("{}{{name}}", "a".repeat(75 - 6));
     manifests.extend(
-        [
-            "{name}",
-            "prod-{name}",
-            "{namespace}_{name}",
-            "A_1-{name}-{namespace}",
-            &longest,
-        ]
-        .map(template),
+        ["{name}", "prod-{name}", "{namespace}_{name}", "A_1-{name}-{namespace}", &longest].map(template),
     );
     manifests
 }
@@ -189,11 +170,7 @@ fn every_setting() -> Value {
 /// Every field, each as large as it may be: the budget of CEL at run time must suffice for it.
 fn maximal() -> Value {
     let entries = |count: usize, name: &dyn Fn(usize) -> String, value: &str| -> Value {
-        Value::Object(
-            (0..count)
-                .map(|number| (name(number), json!(value)))
-                .collect::<Map<_, _>>(),
-        )
+        Value::Object((0..count).map(|number| (name(number), json!(value))).collect::<Map<_, _>>())
     };
     let prefix = |number: usize| format!("{number:0>253}");
     let qualified = |number: usize| format!("{}/{}", prefix(number), "a".repeat(63));

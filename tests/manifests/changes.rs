@@ -8,18 +8,11 @@ use crate::cluster::{Cluster, Way, organization, project};
 /// A field that the API server keeps, and words about the way out.
 type Kept = (&'static str, &'static str);
 
-const ORGANIZATION: Kept = (
-    "spec.organizationRef: Forbidden: cannot be changed",
-    "create another ComposioProject",
-);
-const NAME: Kept = (
-    "spec.projectName: Forbidden: cannot be changed",
-    "Composio cannot rename a project",
-);
-const TEMPLATE: Kept = (
-    "spec.projectNameTemplate: Forbidden: cannot be changed",
-    "create another ComposioOrganization",
-);
+const ORGANIZATION: Kept =
+    ("spec.organizationRef: Forbidden: cannot be changed", "create another ComposioProject");
+const NAME: Kept = ("spec.projectName: Forbidden: cannot be changed", "Composio cannot rename a project");
+const TEMPLATE: Kept =
+    ("spec.projectNameTemplate: Forbidden: cannot be changed", "create another ComposioOrganization");
 
 fn with_ref(name: &str) -> Value {
     project(json!({"organizationRef": {"name": name}}))
@@ -50,16 +43,8 @@ async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
         (plain(), with_ref("eu"), ORGANIZATION),
         (with_ref("eu"), plain(), ORGANIZATION),
         (with_ref("eu"), with_ref("us"), ORGANIZATION),
-        (
-            with_ref("eu"),
-            project(json!({"organizationRef": {}})),
-            ORGANIZATION,
-        ),
-        (
-            with_ref("eu"),
-            project(json!({"organizationRef": null})),
-            ORGANIZATION,
-        ),
+        (with_ref("eu"), project(json!({"organizationRef": {}})), ORGANIZATION),
+        (with_ref("eu"), project(json!({"organizationRef": null})), ORGANIZATION),
         (with_ref("default"), with_ref("eu"), ORGANIZATION),
         (plain(), with_name("store"), NAME),
         (with_name("store"), plain(), NAME),
@@ -69,16 +54,8 @@ async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
         (with_name("shop"), with_name("store"), NAME),
         (without_template(), with_template("prod-{name}"), TEMPLATE),
         (with_template("prod-{name}"), without_template(), TEMPLATE),
-        (
-            with_template("prod-{name}"),
-            with_template("stage-{name}"),
-            TEMPLATE,
-        ),
-        (
-            with_template("{name}"),
-            with_template("{namespace}_{name}"),
-            TEMPLATE,
-        ),
+        (with_template("prod-{name}"), with_template("stage-{name}"), TEMPLATE),
+        (with_template("{name}"), with_template("{namespace}_{name}"), TEMPLATE),
     ];
     println!("{} refused changes", rows.len());
     let mut complaints = Vec::new();
@@ -105,17 +82,11 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
         (plain(), project(json!({"organizationRef": null}))),
         (plain(), with_name("shop")),
         (with_name("shop"), plain()),
-        (
-            with_name("store"),
-            project(json!({"projectName": "store", "suspend": true})),
-        ),
+        (with_name("store"), project(json!({"projectName": "store", "suspend": true}))),
         (with_name("shop"), project(Value::Null)),
         (plain(), project(json!({"settings": {"displayName": "Shop"}}))),
         (project(json!({"settings": {"displayName": "Shop"}})), plain()),
-        (
-            project(json!({"secret": {"name": "a"}})),
-            project(json!({"secret": {"name": "b"}})),
-        ),
+        (project(json!({"secret": {"name": "a"}})), project(json!({"secret": {"name": "b"}}))),
         (
             project(json!({"secret": {"template": {"a": "x"}}})),
             project(json!({"secret": {"labels": {"a": "x"}}})),
@@ -146,10 +117,7 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
 /// The object in a namespace of its own, by server-side apply: only what was applied can be removed by applying less.
 async fn stored(manifest: &Value) -> (Cluster, Value) {
     let cluster = Cluster::new("changes").await;
-    let stored = cluster
-        .send(Way::Apply, manifest, false)
-        .await
-        .expect("the first state is right");
+    let stored = cluster.send(Way::Apply, manifest, false).await.expect("the first state is right");
     (cluster, stored)
 }
 
@@ -172,10 +140,6 @@ fn without_empty(value: &Value) -> Value {
     let Value::Object(members) = value else {
         return value.clone();
     };
-    let members = members
-        .iter()
-        .map(|(name, value)| (name.clone(), without_empty(value)));
-    members
-        .filter(|(_, value)| !value.is_null() && *value != json!({}))
-        .collect()
+    let members = members.iter().map(|(name, value)| (name.clone(), without_empty(value)));
+    members.filter(|(_, value)| !value.is_null() && *value != json!({})).collect()
 }

@@ -35,11 +35,7 @@ pub(crate) enum Way {
 impl Cluster {
     /// With a fresh namespace whose name begins with `name`.
     pub(crate) async fn new(name: &str) -> Self {
-        let client = control_plane()
-            .await
-            .client()
-            .await
-            .expect("the admin has a client");
+        let client = control_plane().await.client().await.expect("the admin has a client");
         let namespace = format!("{name}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let cluster = Self { client, namespace };
         cluster.ensure_namespace(&cluster.namespace).await;
@@ -49,9 +45,7 @@ impl Cluster {
     /// Makes a namespace unless it is there.
     pub(crate) async fn ensure_namespace(&self, name: &str) {
         let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.send(Way::Apply, &manifest, false)
-            .await
-            .expect("a namespace can be made");
+        self.send(Way::Apply, &manifest, false).await.expect("a namespace can be made");
     }
 
     /// The object as the API server has it then, or the API server's words. `dry`: nothing is stored.
@@ -61,9 +55,7 @@ impl Cluster {
             Way::Replace => (Method::PUT, "application/json"),
             Way::Apply => (Method::PATCH, "application/apply-patch+yaml"),
         };
-        let name = manifest["metadata"]["name"]
-            .as_str()
-            .filter(|_| way != Way::Create);
+        let name = manifest["metadata"]["name"].as_str().filter(|_| way != Way::Create);
         let force = if way == Way::Apply { "&force=true" } else { "" };
         let dry = if dry { "&dryRun=All" } else { "" };
         let query = format!("?fieldManager=manifests&fieldValidation=Strict{force}{dry}");
@@ -74,8 +66,7 @@ impl Cluster {
     /// Deletes the object.
     pub(crate) async fn delete(&self, manifest: &Value) -> Result<Value, String> {
         let path = path(manifest, manifest["metadata"]["name"].as_str(), &self.namespace);
-        self.raw(Method::DELETE, &path, "application/json", String::new())
-            .await
+        self.raw(Method::DELETE, &path, "application/json", String::new()).await
     }
 
     /// Any request. The error is the message of the API server.
@@ -86,20 +77,12 @@ impl Cluster {
         content_type: &str,
         body: String,
     ) -> Result<Value, String> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type);
-        let request = request
-            .body(body.into_bytes())
-            .expect("the request is well formed");
-        self.client
-            .request::<Value>(request)
-            .await
-            .map_err(|error| match error {
-                kube::Error::Api(status) => status.message.clone(),
-                other => panic!("no answer of the API server: {other}"),
-            })
+        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let request = request.body(body.into_bytes()).expect("the request is well formed");
+        self.client.request::<Value>(request).await.map_err(|error| match error {
+            kube::Error::Api(status) => status.message.clone(),
+            other => panic!("no answer of the API server: {other}"),
+        })
     }
 }
 
@@ -107,17 +90,9 @@ impl Cluster {
 fn path(manifest: &Value, name: Option<&str>, namespace: &str) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text(&manifest["apiVersion"]), text(&manifest["kind"]));
-    let root = if version == "v1" {
-        "/api/v1".to_owned()
-    } else {
-        format!("/apis/{version}")
-    };
+    let root = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
     let namespace = manifest["metadata"]["namespace"].as_str().unwrap_or(namespace);
-    let namespace = if kind == "Namespace" {
-        String::new()
-    } else {
-        format!("/namespaces/{namespace}")
-    };
+    let namespace = if kind == "Namespace" { String::new() } else { format!("/namespaces/{namespace}") };
     let name = name.map(|name| format!("/{name}")).unwrap_or_default();
     format!("{root}{namespace}/{}s{name}", kind.to_lowercase())
 }

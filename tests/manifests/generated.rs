@@ -21,12 +21,7 @@ fn the_files_of_crds_are_what_the_types_say() {
     let files = crd::files().expect("they can be written as YAML");
     for (name, text) in &files {
         let on_disk = fs::read_to_string(directory().join(name)).unwrap_or_default();
-        let differs = || {
-            on_disk
-                .lines()
-                .zip(text.lines())
-                .position(|(one, other)| one != other)
-        };
+        let differs = || on_disk.lines().zip(text.lines()).position(|(one, other)| one != other);
         assert!(
             on_disk == *text,
             "crds/{name} is out of date, first in line {}: {REGENERATE}",
@@ -37,11 +32,7 @@ fn the_files_of_crds_are_what_the_types_say() {
     let entries = fs::read_dir(directory()).expect("crds/ can be read");
     for entry in entries {
         let name = entry.expect("crds/ can be read").file_name();
-        assert!(
-            expected.contains(&*name.to_string_lossy()),
-            "crds/{} belongs to no kind",
-            name.display()
-        );
+        assert!(expected.contains(&*name.to_string_lossy()), "crds/{} belongs to no kind", name.display());
     }
 }
 
@@ -55,14 +46,9 @@ async fn the_api_server_reads_the_files_of_crds_as_what_the_types_say() {
         let text =
             fs::read_to_string(directory().join(&file)).unwrap_or_else(|_| panic!("no {file}: {REGENERATE}"));
         let typed = json!(crd).to_string();
-        let [from_file, from_types] = [
-            apply(&cluster, &name, text).await,
-            apply(&cluster, &name, typed).await,
-        ];
-        assert_eq!(
-            from_file["spec"], from_types["spec"],
-            "{file} is read differently"
-        );
+        let [from_file, from_types] =
+            [apply(&cluster, &name, text).await, apply(&cluster, &name, typed).await];
+        assert_eq!(from_file["spec"], from_types["spec"], "{file} is read differently");
         assert_eq!(from_file["metadata"]["name"], json!(name));
     }
 }
@@ -73,8 +59,6 @@ async fn apply(cluster: &Cluster, name: &str, text: String) -> Value {
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}\
          ?fieldManager=manifests&force=true&fieldValidation=Strict&dryRun=All"
     );
-    let answer = cluster
-        .raw(Method::PATCH, &path, "application/apply-patch+yaml", text)
-        .await;
+    let answer = cluster.raw(Method::PATCH, &path, "application/apply-patch+yaml", text).await;
     answer.unwrap_or_else(|message| panic!("{name}: {message}"))
 }

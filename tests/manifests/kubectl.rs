@@ -23,11 +23,7 @@ async fn kubectl(namespace: &str, arguments: &[&str]) -> Option<(bool, String, S
     match output {
         Ok(output) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            Some((
-                output.status.success(),
-                text(&output.stdout),
-                text(&output.stderr),
-            ))
+            Some((output.status.success(), text(&output.stdout), text(&output.stderr)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             println!("left out: kubectl is not on PATH");
@@ -46,46 +42,21 @@ async fn output_of(namespace: &str, arguments: &[&str]) -> Option<String> {
 }
 
 fn headers(table: &str) -> Vec<&str> {
-    table
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect()
+    table.lines().next().unwrap_or_default().split_whitespace().collect()
 }
 
 #[tokio::test]
 async fn kubectl_explain_tells_what_each_part_is_and_what_applies_without_it() {
     let expected: [(&str, &[&str]); 6] = [
-        (
-            "cproj",
-            &["A Composio project, and the Secret with its API key", "spec"],
-        ),
-        (
-            "cproj.spec",
-            &["organizationRef", "projectName", "settings", "secret", "suspend"],
-        ),
+        ("cproj", &["A Composio project, and the Secret with its API key", "spec"]),
+        ("cproj.spec", &["organizationRef", "projectName", "settings", "secret", "suspend"]),
         (
             "cproj.spec.secret",
-            &[
-                "annotations",
-                "keys",
-                "labels",
-                "name",
-                "template",
-                "{apiKey}",
-                "COMPOSIO_API_KEY",
-            ],
+            &["annotations", "keys", "labels", "name", "template", "{apiKey}", "COMPOSIO_API_KEY"],
         ),
-        (
-            "cproj.spec.settings.logVisibilitySetting",
-            &["show_all", "dont_store_data", "Zero Data Retention"],
-        ),
+        ("cproj.spec.settings.logVisibilitySetting", &["show_all", "dont_store_data", "Zero Data Retention"]),
         ("corg", &["A Composio organization", "operator's namespace"]),
-        (
-            "corg.spec.endpoint.url",
-            &["https://backend.composio.dev", "*.svc"],
-        ),
+        ("corg.spec.endpoint.url", &["https://backend.composio.dev", "*.svc"]),
     ];
     for (path, words) in expected {
         let Some(text) = output_of("default", &["explain", path]).await else {
@@ -93,10 +64,7 @@ async fn kubectl_explain_tells_what_each_part_is_and_what_applies_without_it() {
         };
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for word in words {
-            assert!(
-                text.contains(word),
-                "kubectl explain {path} does not say {word:?}: {text}"
-            );
+            assert!(text.contains(word), "kubectl explain {path} does not say {word:?}: {text}");
         }
     }
 }
@@ -104,10 +72,7 @@ async fn kubectl_explain_tells_what_each_part_is_and_what_applies_without_it() {
 #[tokio::test]
 async fn kubectl_get_shows_the_columns_and_with_wide_also_ids_and_the_message() {
     let cluster = Cluster::new("columns").await;
-    cluster
-        .send(Way::Apply, &project(json!({})), false)
-        .await
-        .expect("it is right");
+    cluster.send(Way::Apply, &project(json!({})), false).await.expect("it is right");
     let status = json!({"status": {
         "observedGeneration": 1,
         "conditions": [{
@@ -117,18 +82,9 @@ async fn kubectl_get_shows_the_columns_and_with_wide_also_ids_and_the_message() 
         "project": {"id": "pr_1", "name": "prod-shop", "organizationId": "ok_1"},
         "binding": {"name": "shop-key"},
     }});
-    let path = format!(
-        "/apis/composio.dev/v1alpha1/namespaces/{}/composioprojects/shop/status",
-        cluster.namespace
-    );
-    let patched = cluster
-        .raw(
-            Method::PATCH,
-            &path,
-            "application/merge-patch+json",
-            status.to_string(),
-        )
-        .await;
+    let path =
+        format!("/apis/composio.dev/v1alpha1/namespaces/{}/composioprojects/shop/status", cluster.namespace);
+    let patched = cluster.raw(Method::PATCH, &path, "application/merge-patch+json", status.to_string()).await;
     patched.expect("the status fits the schema");
 
     let Some(narrow) = output_of(&cluster.namespace, &["get", "cproj"]).await else {
@@ -136,24 +92,11 @@ async fn kubectl_get_shows_the_columns_and_with_wide_also_ids_and_the_message() 
     };
     assert_eq!(headers(&narrow), ["NAME", "PROJECT", "READY", "REASON", "AGE"]);
     let row = narrow.lines().nth(1).unwrap_or_default();
-    assert!(
-        row.starts_with("shop ") && row.contains("prod-shop") && row.contains("NameTaken"),
-        "{row}"
-    );
+    assert!(row.starts_with("shop ") && row.contains("prod-shop") && row.contains("NameTaken"), "{row}");
     let Some(wide) = output_of(&cluster.namespace, &["get", "cproj", "-o", "wide"]).await else {
         return;
     };
-    let columns = [
-        "NAME",
-        "PROJECT",
-        "READY",
-        "REASON",
-        "AGE",
-        "ID",
-        "ORGANIZATION",
-        "SECRET",
-        "MESSAGE",
-    ];
+    let columns = ["NAME", "PROJECT", "READY", "REASON", "AGE", "ID", "ORGANIZATION", "SECRET", "MESSAGE"];
     assert_eq!(headers(&wide), columns);
     for value in ["pr_1", "ok_1", "shop-key", "ask them"] {
         assert!(wide.contains(value), "{value} is not in {wide}");
@@ -164,28 +107,16 @@ async fn kubectl_get_shows_the_columns_and_with_wide_also_ids_and_the_message() 
 async fn kubectl_get_knows_the_short_names_and_the_category() {
     let cluster = Cluster::new("category").await;
     let key = json!({"apiKeySecretRef": {"name": "composio-org"}});
-    cluster
-        .send(Way::Apply, &project(json!({})), false)
-        .await
-        .expect("it is right");
-    cluster
-        .send(Way::Apply, &organization(key), false)
-        .await
-        .expect("it is right");
+    cluster.send(Way::Apply, &project(json!({})), false).await.expect("it is right");
+    cluster.send(Way::Apply, &organization(key), false).await.expect("it is right");
     let Some(wide) = output_of(&cluster.namespace, &["get", "corg", "-o", "wide"]).await else {
         return;
     };
-    assert_eq!(
-        headers(&wide),
-        ["NAME", "READY", "REASON", "AGE", "ID", "MESSAGE"]
-    );
+    assert_eq!(headers(&wide), ["NAME", "READY", "REASON", "AGE", "ID", "MESSAGE"]);
     let Some(all) = output_of(&cluster.namespace, &["get", "composio", "-o", "name"]).await else {
         return;
     };
-    for name in [
-        "composioproject.composio.dev/shop",
-        "composioorganization.composio.dev/default",
-    ] {
+    for name in ["composioproject.composio.dev/shop", "composioorganization.composio.dev/default"] {
         assert!(all.contains(name), "{name} is not in {all}");
     }
 }

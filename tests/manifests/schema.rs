@@ -28,17 +28,11 @@ fn for_every_node(check: impl Fn(&str, &Value) -> Option<String>) {
     let mut complaints = Vec::new();
     for crd in crd::all() {
         let crd = serde_json::to_value(&crd).expect("a definition is JSON");
-        let kind = crd["spec"]["names"]["kind"]
-            .as_str()
-            .expect("a kind has a name")
-            .to_owned();
+        let kind = crd["spec"]["names"]["kind"].as_str().expect("a kind has a name").to_owned();
         for version in crd["spec"]["versions"].as_array().expect("there are versions") {
             let mut found = Vec::new();
             nodes(kind.clone(), &version["schema"]["openAPIV3Schema"], &mut found);
-            assert!(
-                found.len() > 10,
-                "{kind} has hardly any fields: the walk is broken"
-            );
+            assert!(found.len() > 10, "{kind} has hardly any fields: the walk is broken");
             let complain =
                 |(path, schema): &Node<'_>| check(path, schema).map(|reason| format!("{path}: {reason}"));
             complaints.extend(found.iter().filter_map(complain));
@@ -106,10 +100,7 @@ fn every_rule_says_in_words_what_is_right() {
         }
         let rules = schema["x-kubernetes-validations"].as_array()?;
         let silent = |rule: &&Value| !rule["message"].is_string() && !rule["messageExpression"].is_string();
-        rules
-            .iter()
-            .find(silent)
-            .map(|rule| format!("has a rule without a message: {}", rule["rule"]))
+        rules.iter().find(silent).map(|rule| format!("has a rule without a message: {}", rule["rule"]))
     });
 }
 

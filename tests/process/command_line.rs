@@ -12,11 +12,7 @@ use crate::scene::{BINARY, Scene};
 /// The binary with these arguments, in an environment that says nothing to it.
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .env_remove("KUBECONFIG")
-        .env_remove("RUST_LOG");
+    command.args(arguments).stdin(Stdio::null()).env_remove("KUBECONFIG").env_remove("RUST_LOG");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("COMPOSIO_")) {
         command.env_remove(name);
     }
@@ -25,16 +21,8 @@ fn command(arguments: &[&str]) -> Command {
 
 /// Its exit code, and what it says on standard error. Only for what ends by itself.
 fn refused(command: &mut Command) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the binary");
-    assert_eq!(
-        String::from_utf8_lossy(&stdout),
-        "",
-        "an error on standard output"
-    );
+    let Output { status, stdout, stderr } = command.output().expect("the binary");
+    assert_eq!(String::from_utf8_lossy(&stdout), "", "an error on standard output");
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
@@ -42,39 +30,19 @@ fn refused(command: &mut Command) -> (Option<i32>, String) {
 fn a_wrong_flag_is_refused_with_its_name() {
     for (flag, name, why) in [
         ("--namespace=", "--namespace", "is not the name of a namespace"),
-        (
-            "--namespace=Composio_System",
-            "--namespace",
-            "is not the name of a namespace",
-        ),
-        (
-            "--watch-namespaces=team-a,,team-b",
-            "--watch-namespaces",
-            "is not the name of a namespace",
-        ),
-        (
-            "--watch-namespaces=",
-            "--watch-namespaces",
-            "is not the name of a namespace",
-        ),
+        ("--namespace=Composio_System", "--namespace", "is not the name of a namespace"),
+        ("--watch-namespaces=team-a,,team-b", "--watch-namespaces", "is not the name of a namespace"),
+        ("--watch-namespaces=", "--watch-namespaces", "is not the name of a namespace"),
         ("--workers=0", "--workers", "1..=1024"),
         ("--workers=many", "--workers", "invalid digit"),
-        (
-            "--http-address=localhost",
-            "--http-address",
-            "invalid socket address",
-        ),
+        ("--http-address=localhost", "--http-address", "invalid socket address"),
         ("--log-format=xml", "--log-format", "possible values: json, text"),
         ("--request-timeout=soon", "--request-timeout", "30s, 10m or 1h"),
         ("--request-timeout=30", "--request-timeout", "30s, 10m or 1h"),
         ("--settle-margin=-30s", "--settle-margin", "30s, 10m or 1h"),
         ("--observe-interval=0s", "--observe-interval", "30s, 10m or 1h"),
         ("--shutdown-timeout=", "--shutdown-timeout", "30s, 10m or 1h"),
-        (
-            "--watch-namespace=team-a",
-            "--watch-namespace",
-            "--watch-namespaces",
-        ),
+        ("--watch-namespace=team-a", "--watch-namespace", "--watch-namespaces"),
     ] {
         for arguments in [vec![flag], vec!["run", flag]] {
             let (code, words) = refused(&mut command(&arguments));
@@ -92,17 +60,9 @@ fn a_wrong_environment_variable_is_refused_with_the_name_of_its_flag() {
         ("COMPOSIO_OPERATOR_WORKERS", "-1", "--workers"),
         ("COMPOSIO_OPERATOR_HTTP_ADDRESS", ":8080", "--http-address"),
         ("COMPOSIO_OPERATOR_LOG_FORMAT", "JSON5", "--log-format"),
-        (
-            "COMPOSIO_OPERATOR_REQUEST_TIMEOUT",
-            "1 parsec",
-            "--request-timeout",
-        ),
+        ("COMPOSIO_OPERATOR_REQUEST_TIMEOUT", "1 parsec", "--request-timeout"),
         ("COMPOSIO_OPERATOR_SETTLE_MARGIN", "?", "--settle-margin"),
-        (
-            "COMPOSIO_OPERATOR_OBSERVE_INTERVAL",
-            "often",
-            "--observe-interval",
-        ),
+        ("COMPOSIO_OPERATOR_OBSERVE_INTERVAL", "often", "--observe-interval"),
         ("COMPOSIO_OPERATOR_SHUTDOWN_TIMEOUT", "0s", "--shutdown-timeout"),
     ] {
         let (code, words) = refused(command(&[]).env(variable, value));
@@ -122,10 +82,7 @@ fn a_flag_in_front_of_the_subcommand_is_refused_instead_of_ignored() {
 fn without_an_api_server_it_says_what_to_do() {
     let (code, words) = refused(command(&[]).env("KUBECONFIG", "/nowhere/kubeconfig"));
     assert_eq!(code, Some(1), "{words}");
-    assert!(
-        words.contains("/nowhere/kubeconfig") && words.contains("set KUBECONFIG"),
-        "{words}"
-    );
+    assert!(words.contains("/nowhere/kubeconfig") && words.contains("set KUBECONFIG"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,9 +91,7 @@ async fn a_second_process_on_the_same_address_ends_with_an_error_that_names_it()
     let address = scene.child.address().to_string();
     let mut second = command(&["--http-address", &address]);
     second.env("KUBECONFIG", scene.world.control_plane.kubeconfig_path());
-    let (code, words) = tokio::task::spawn_blocking(move || refused(&mut second))
-        .await
-        .expect("its end");
+    let (code, words) = tokio::task::spawn_blocking(move || refused(&mut second)).await.expect("its end");
     assert_eq!(code, Some(1), "{words}");
     let expected = format!("--http-address {address} cannot be used: ");
     assert!(words.contains(&expected) && words.contains("in use"), "{words}");
@@ -153,9 +108,7 @@ async fn a_second_process_on_the_same_address_ends_with_an_error_that_names_it()
 
 /// The files of a directory by name.
 fn files(directory: &Path) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(directory)
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry").path());
+    let entries = fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
     let read = |path: PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         (name, fs::read_to_string(&path).expect("a file of text"))
@@ -169,11 +122,7 @@ fn crds() -> BTreeMap<String, String> {
 
 #[test]
 fn crds_prints_the_files_of_crds_as_one_stream() {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command(&["crds"]).output().expect("the binary");
+    let Output { status, stdout, stderr } = command(&["crds"]).output().expect("the binary");
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     assert_eq!(String::from_utf8_lossy(&stderr), "");
     let stream = String::from_utf8(stdout).expect("text");
@@ -191,21 +140,10 @@ fn crds_writes_one_file_per_kind_into_a_directory() {
     let out = directory.to_str().expect("a path that is text");
     let (code, words) = refused(&mut command(&["crds", "--out", out]));
     assert_eq!(code, Some(1), "the directory does not exist");
-    assert!(
-        words.contains(out) && words.contains("cannot be written"),
-        "{words}"
-    );
+    assert!(words.contains(out) && words.contains("cannot be written"), "{words}");
     fs::create_dir_all(&directory).expect("a directory");
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command(&["crds", "--out", out]).output().expect("the binary");
-    assert!(
-        status.success() && stdout.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&stderr)
-    );
+    let Output { status, stdout, stderr } = command(&["crds", "--out", out]).output().expect("the binary");
+    assert!(status.success() && stdout.is_empty(), "{}", String::from_utf8_lossy(&stderr));
     let written = files(&directory);
     fs::remove_dir_all(&directory).expect("a directory that can go");
     assert_eq!(written, crds());
@@ -220,13 +158,9 @@ fn it_says_its_version_and_what_its_flags_are() {
     );
     let help = command(&["run", "--help"]).output().expect("the binary").stdout;
     let help = String::from_utf8_lossy(&help).into_owned();
-    for word in [
-        "--namespace",
-        "--watch-namespaces",
-        "--http-address",
-        "COMPOSIO_OPERATOR_HTTP_ADDRESS",
-        "RUST_LOG",
-    ] {
+    for word in
+        ["--namespace", "--watch-namespaces", "--http-address", "COMPOSIO_OPERATOR_HTTP_ADDRESS", "RUST_LOG"]
+    {
         assert!(help.contains(word), "no {word} in {help}");
     }
 }

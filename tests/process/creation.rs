@@ -27,29 +27,14 @@ async fn killed_between_claim_and_call_it_creates_once() {
 async fn killed_while_the_call_is_on_its_way_it_finds_the_project_that_is_made_late() {
     // So long that the project is made within it, however busy the machine is; nothing waits for its end.
     let mut scene = Scene::start_with(|settings| settings.settle_margin = Duration::from_secs(40)).await;
-    let gate = scene.world.control.gate("create");
-    scene.fault(
-        Operation::Create,
-        Fault::Hold {
-            point: Point::BeforeCommit,
-            gate: "create".to_owned(),
-        },
-        1,
-    );
+    let gate = scene.hold(Operation::Create, Point::BeforeCommit);
     scene.apply(json!({})).await;
     arrived(&gate).await;
     scene.kill().await;
     scene.restart().await;
     let namespace = scene.world.namespace.clone();
-    scene
-        .world
-        .reaches(&namespace, "shop", "Reconciling", "True", "ResolvingOutcome")
-        .await;
-    assert_eq!(
-        scene.committed(Operation::Create),
-        0,
-        "the project was there too early"
-    );
+    scene.world.reaches(&namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
+    assert_eq!(scene.committed(Operation::Create), 0, "the project was there too early");
     gate.open();
     scene.ends_well(1).await;
     assert_eq!(scene.sent(Operation::Create), 1);
@@ -59,15 +44,7 @@ async fn killed_while_the_call_is_on_its_way_it_finds_the_project_that_is_made_l
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_answer_came_it_finds_its_project() {
     let mut scene = Scene::start().await;
-    let gate = scene.world.control.gate("create");
-    scene.fault(
-        Operation::Create,
-        Fault::Hold {
-            point: Point::AfterCommit,
-            gate: "create".to_owned(),
-        },
-        1,
-    );
+    let gate = scene.hold(Operation::Create, Point::AfterCommit);
     scene.apply(json!({})).await;
     arrived(&gate).await;
     scene.kill().await;
@@ -124,9 +101,7 @@ async fn killed_after_the_status_was_written_it_has_nothing_left_to_do() {
 async fn killed_before_the_event_is_written_it_has_nothing_left_to_do() {
     let mut scene = Scene::start().await;
     let gate = Gate::new();
-    let rule = scene
-        .proxy
-        .on(writes::event(&scene.world).times(1), Action::hold_before(&gate));
+    let rule = scene.proxy.on(writes::event(&scene.world).times(1), Action::hold_before(&gate));
     scene.apply(json!({})).await;
     scene.dies_at(&gate, rule).await;
     scene.ends_well(0).await;
@@ -136,13 +111,7 @@ async fn killed_before_the_event_is_written_it_has_nothing_left_to_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_a_refused_attempt_is_taken_back_it_creates_once() {
     let scene = Scene::start().await;
-    scene.fault(
-        Operation::Create,
-        Fault::RateLimited {
-            retry_after_seconds: 1,
-        },
-        1,
-    );
+    scene.fault(Operation::Create, Fault::RateLimited { retry_after_seconds: 1 }, 1);
     let write = writes::claim_taken_back(&scene.world);
     scene.dies_before(write, 0).await;
 }
@@ -150,13 +119,7 @@ async fn killed_before_a_refused_attempt_is_taken_back_it_creates_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_after_a_refused_attempt_was_taken_back_it_creates_once() {
     let scene = Scene::start().await;
-    scene.fault(
-        Operation::Create,
-        Fault::RateLimited {
-            retry_after_seconds: 1,
-        },
-        1,
-    );
+    scene.fault(Operation::Create, Fault::RateLimited { retry_after_seconds: 1 }, 1);
     let write = writes::claim_taken_back(&scene.world);
     scene.dies_after(write, 0).await;
 }

@@ -1,49 +1,34 @@
 //! `/livez`, `/readyz`, `/metrics` and the log, as probes, scrapers and collectors see them.
 
-use std::collections::BTreeMap;
-
 use composio_operator::crd;
 use composio_operator::process::settings::LogFormat;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
-use regex::Regex;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testbed::controlplane::{ControlPlane, Options};
 use testbed::eventually::eventually;
 use testbed::world::{Child, PATIENCE, World};
 
+use crate::openmetrics;
 use crate::scene::{BINARY, Scene};
 
 /// Waits until exactly these gates are closed; the process lives meanwhile.
 async fn waits_for(child: &Child, gates: &str) {
     let expected = (503, format!("waiting for: {gates}\n"));
-    eventually(
-        &format!("/readyz names {gates}"),
-        PATIENCE,
-        async || match child.get("/readyz").await? {
-            answer if answer == expected => Ok(()),
-            other => Err(format!("{other:?}")),
-        },
-    )
+    eventually(&format!("/readyz names {gates}"), PATIENCE, async || match child.get("/readyz").await? {
+        answer if answer == expected => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
     .await;
     assert_eq!(child.get("/livez").await, Ok((200, "ok\n".to_owned())));
 }
 
 async fn create_namespace(client: &Client, name: &str) {
-    let metadata = ObjectMeta {
-        name: Some(name.to_owned()),
-        ..ObjectMeta::default()
-    };
-    let namespace = Namespace {
-        metadata,
-        ..Namespace::default()
-    };
-    Api::all(client.clone())
-        .create(&PostParams::default(), &namespace)
-        .await
-        .expect("a fresh namespace");
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let namespace = Namespace { metadata, ..Namespace::default() };
+    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a fresh namespace");
 }
 
 async fn ends(mut child: Child) {
@@ -69,18 +54,12 @@ async fn without_its_namespace_it_is_alive_and_not_ready_and_goes_on_by_itself()
 async fn without_the_definitions_it_is_alive_and_not_ready_and_goes_on_by_itself() {
     let world = World::without_operator().await;
     let settings = world.settings();
-    let bare = ControlPlane::start(Options::default())
-        .await
-        .expect("a control plane without definitions");
+    let bare = ControlPlane::start(Options::default()).await.expect("a control plane without definitions");
     create_namespace(&bare.client().await.expect("a client"), &settings.namespace).await;
     let mut child = Child::launch(BINARY, &settings, &bare.kubeconfig()).await;
     waits_for(&child, "crds-established, ledger-open, caches-synced").await;
-    child
-        .logs("the CustomResourceDefinition is not established; apply the files of crds/")
-        .await;
-    bare.apply_crds(&crd::all())
-        .await
-        .expect("definitions that the API server accepts");
+    child.logs("the CustomResourceDefinition is not established; apply the files of crds/").await;
+    bare.apply_crds(&crd::all()).await.expect("definitions that the API server accepts");
     child.ready().await;
     ends(child).await;
     world.finish(&[]).await;
@@ -93,16 +72,10 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
     scene.ends_well(0).await;
     let url = format!("http://{}/metrics", scene.child.address());
     let answer = reqwest::get(url).await.expect("an answer");
-    let content_type = answer.headers()["content-type"]
-        .to_str()
-        .expect("text")
-        .to_owned();
-    assert_eq!(
-        content_type,
-        "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    );
+    let content_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
+    assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let page = answer.text().await.expect("text");
-    let families = parse(&page);
+    let families = openmetrics::parse(&page);
     for (family, kind) in [
         ("composio_operator_api_calls", "counter"),
         ("composio_operator_api_call_duration_seconds", "histogram"),
@@ -110,11 +83,7 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
         ("composio_operator_outcomes_recovered", "counter"),
         ("composio_operator_time_to_ready_seconds", "histogram"),
     ] {
-        assert_eq!(
-            families.get(family).map(|family| family.kind.as_str()),
-            Some(kind),
-            "{family} in {page}"
-        );
+        assert_eq!(families.get(family).map(|family| family.kind.as_str()), Some(kind), "{family} in {page}");
     }
     for sample in [
         r#"composio_operator_api_calls_total{operation="Create",outcome="Ok"} 1"#,
@@ -125,108 +94,6 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
         assert!(page.lines().any(|line| line == sample), "no {sample} in {page}");
     }
     scene.finish().await;
-}
-
-#[derive(Default)]
-struct Family {
-    kind: String,
-    samples: Vec<(String, String, f64)>,
-}
-
-/// Reads a page as the OpenMetrics specification 1.0 has it: metadata before samples, families that do not mix, suffixes
-/// that fit the kind, buckets that add up, and the end. Exemplars and timestamps are not read: there are none.
-fn parse(page: &str) -> BTreeMap<String, Family> {
-    let metadata = Regex::new(r"^# (HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*) (\S.*)$").unwrap();
-    let label = r#"[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*""#;
-    let sample = format!(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{{((?:{label}(?:,{label})*)?)\}})? (\S+)$");
-    let sample = Regex::new(&sample).unwrap();
-    let body = page.strip_suffix("# EOF\n").expect("a page that ends with # EOF");
-    let (mut families, mut current) = (BTreeMap::<String, Family>::new(), String::new());
-    for line in body.lines() {
-        if let Some(found) = metadata.captures(line) {
-            let (keyword, name, text) = (&found[1], &found[2], &found[3]);
-            if name != current {
-                assert!(!families.contains_key(name), "{name} comes twice");
-                name.clone_into(&mut current);
-            }
-            let family = families.entry(current.clone()).or_default();
-            assert!(family.samples.is_empty(), "metadata of {name} after its samples");
-            if keyword == "TYPE" {
-                text.clone_into(&mut family.kind);
-            }
-            continue;
-        }
-        let found = sample
-            .captures(line)
-            .unwrap_or_else(|| panic!("not a line of OpenMetrics: {line:?}"));
-        let suffix = found[1]
-            .strip_prefix(current.as_str())
-            .unwrap_or_else(|| panic!("{line:?} within {current}"));
-        let value = found[3]
-            .parse()
-            .unwrap_or_else(|_| panic!("no number in {line:?}"));
-        let labels = found
-            .get(2)
-            .map(|labels| labels.as_str().to_owned())
-            .unwrap_or_default();
-        let family = families
-            .get_mut(&current)
-            .unwrap_or_else(|| panic!("{line:?} without metadata"));
-        family.samples.push((suffix.to_owned(), labels, value));
-    }
-    for (name, family) in &families {
-        check(name, family);
-    }
-    families
-}
-
-/// Suffixes, repetitions and values of one family.
-fn check(name: &str, family: &Family) {
-    let suffixes: &[&str] = match family.kind.as_str() {
-        "counter" => &["_total", "_created"],
-        "histogram" => &["_bucket", "_sum", "_count", "_created"],
-        "gauge" => &[""],
-        other => panic!("{name} is a {other}"),
-    };
-    let mut seen = BTreeMap::new();
-    for (suffix, labels, value) in &family.samples {
-        assert!(
-            suffixes.contains(&suffix.as_str()),
-            "{name}{suffix} in a {}",
-            family.kind
-        );
-        assert!(
-            seen.insert((suffix.clone(), labels.clone()), *value).is_none(),
-            "{name}{suffix}{{{labels}}} comes twice"
-        );
-        assert!(*value >= 0.0, "{name}{suffix}{{{labels}}} is {value}");
-    }
-    let bound = Regex::new(r#",?le="([^"]+)""#).unwrap();
-    let mut last = BTreeMap::<String, (f64, f64)>::new();
-    for (_, labels, count) in family.samples.iter().filter(|(suffix, ..)| suffix == "_bucket") {
-        let upper: f64 = bound.captures(labels).expect("a bucket with its bound")[1]
-            .parse()
-            .expect("a number");
-        let series = bound.replace(labels, "").trim_start_matches(',').to_owned();
-        let before = last
-            .insert(series, (upper, *count))
-            .unwrap_or((f64::NEG_INFINITY, 0.0));
-        assert!(
-            before.0 < upper && before.1 <= *count,
-            "{name}: buckets that do not add up at {labels}"
-        );
-    }
-    for (series, (upper, count)) in last {
-        assert!(
-            upper.is_infinite(),
-            "{name}{{{series}}} has no bucket for everything"
-        );
-        assert_eq!(
-            seen.get(&("_count".to_owned(), series)),
-            Some(&count),
-            "{name}: count and last bucket"
-        );
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,29 +112,12 @@ async fn every_line_of_the_log_is_json_and_a_mutation_is_one_audit_line() {
             "{line}"
         );
     }
-    let audit: Vec<_> = lines
-        .iter()
-        .filter(|line| line["message"] == "mutation sent to Composio")
-        .collect();
-    let [audit] = audit.as_slice() else {
-        panic!("not one audit line: {audit:?}")
-    };
-    assert_eq!(
-        (&audit["operation"], &audit["outcome"]),
-        (&json!("Create"), &json!("Ok")),
-        "{audit}"
-    );
+    let audit: Vec<_> = lines.iter().filter(|line| line["message"] == "mutation sent to Composio").collect();
+    let [audit] = audit.as_slice() else { panic!("not one audit line: {audit:?}") };
+    assert_eq!((&audit["operation"], &audit["outcome"]), (&json!("Create"), &json!("Ok")), "{audit}");
     assert_eq!(audit["span"]["object.name"], "shop", "{audit}");
-    let sent = scene
-        .world
-        .control
-        .journal()
-        .into_iter()
-        .filter_map(|entry| entry.request_id);
-    assert!(
-        sent.into_iter().any(|id| audit["request.id"] == id),
-        "the id that Composio was given: {audit}"
-    );
+    let sent = scene.world.control.journal().into_iter().filter_map(|entry| entry.request_id);
+    assert!(sent.into_iter().any(|id| audit["request.id"] == id), "the id that Composio was given: {audit}");
     scene.finish().await;
 }
 
@@ -278,8 +128,7 @@ async fn a_log_for_people_has_no_colours_where_no_terminal_is() {
     scene.ends_well(0).await;
     let log = scene.child.log();
     assert!(
-        log.lines()
-            .any(|line| line.contains("INFO") && line.contains("is ready, its key is in Secret")),
+        log.lines().any(|line| line.contains("INFO") && line.contains("is ready, its key is in Secret")),
         "{log}"
     );
     assert!(!log.contains('\u{1b}'), "escape sequences in a file");

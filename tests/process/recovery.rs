@@ -9,13 +9,7 @@ use crate::writes;
 /// A scene in which the project is made and the answer is lost.
 async fn scene() -> Scene {
     let scene = Scene::start().await;
-    scene.fault(
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
+    scene.fault(Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
     scene
 }
 
@@ -50,15 +44,7 @@ async fn killed_after_a_key_was_announced_it_acquires_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_answer_with_the_new_key_came_it_acquires_another() {
     let mut scene = scene().await;
-    let gate = scene.world.control.gate("regenerate");
-    scene.fault(
-        Operation::Regenerate,
-        Fault::Hold {
-            point: Point::AfterCommit,
-            gate: "regenerate".to_owned(),
-        },
-        1,
-    );
+    let gate = scene.hold(Operation::Regenerate, Point::AfterCommit);
     scene.apply(json!({})).await;
     arrived(&gate).await;
     scene.kill().await;
@@ -71,29 +57,14 @@ async fn killed_before_the_answer_with_the_new_key_came_it_acquires_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_the_call_for_a_key_is_on_its_way_it_publishes_a_key_that_lives() {
     let mut scene = scene().await;
-    let gate = scene.world.control.gate("regenerate");
-    scene.fault(
-        Operation::Regenerate,
-        Fault::Hold {
-            point: Point::BeforeCommit,
-            gate: "regenerate".to_owned(),
-        },
-        1,
-    );
+    let gate = scene.hold(Operation::Regenerate, Point::BeforeCommit);
     scene.apply(json!({})).await;
     arrived(&gate).await;
     scene.kill().await;
     scene.restart().await;
     let namespace = scene.world.namespace.clone();
-    scene
-        .world
-        .reaches(&namespace, "shop", "Reconciling", "True", "AcquiringKey")
-        .await;
-    assert_eq!(
-        scene.committed(Operation::Regenerate),
-        0,
-        "the first key was issued too early"
-    );
+    scene.world.reaches(&namespace, "shop", "Reconciling", "True", "AcquiringKey").await;
+    assert_eq!(scene.committed(Operation::Regenerate), 0, "the first key was issued too early");
     gate.open();
     scene.ends_well(2).await;
     scene.finish().await;

@@ -18,14 +18,7 @@ async fn scene(shutdown_timeout: Duration) -> Scene {
         settings.shutdown_timeout = shutdown_timeout;
     });
     let scene = scene.await;
-    scene.fault(
-        Operation::Create,
-        Fault::Hold {
-            point: Point::BeforeCommit,
-            gate: "create".to_owned(),
-        },
-        1,
-    );
+    scene.fault(Operation::Create, Fault::Hold { point: Point::BeforeCommit, gate: "create".to_owned() }, 1);
     scene.apply(json!({})).await;
     arrived(&scene.world.control.gate("create")).await;
     scene
@@ -33,14 +26,10 @@ async fn scene(shutdown_timeout: Duration) -> Scene {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_sigterm_the_running_reconcile_finishes_and_its_key_is_kept() {
-    let mut scene = scene(Duration::from_secs(60)).await;
+    let mut scene = scene(Duration::from_mins(1)).await;
     scene.child.signal(Signal::TERM);
     scene.child.logs("shutting down").await;
-    assert_eq!(
-        scene.child.get("/livez").await,
-        Ok((200, "ok\n".to_owned())),
-        "alive while it shuts down"
-    );
+    assert_eq!(scene.child.get("/livez").await, Ok((200, "ok\n".to_owned())), "alive while it shuts down");
     scene.world.control.gate("create").open();
     assert_eq!(scene.child.ended().await, Some(0));
     assert!(!scene.child.has_leaked(), "a key is in the log of the binary");
@@ -62,13 +51,7 @@ async fn after_sigterm_an_answer_that_does_not_come_is_not_awaited_for_ever_and_
     let mut scene = scene(Duration::from_millis(500)).await;
     scene.child.signal(Signal::TERM);
     assert_eq!(scene.child.ended().await, Some(0));
-    assert!(
-        scene
-            .child
-            .log()
-            .contains("stopped before everything had finished"),
-        "it says so"
-    );
+    assert!(scene.child.log().contains("stopped before everything had finished"), "it says so");
     assert!(!scene.child.has_leaked(), "a key is in the log of the binary");
     scene.world.control.gate("create").open();
     scene.restart().await;
@@ -80,15 +63,9 @@ async fn after_sigterm_an_answer_that_does_not_come_is_not_awaited_for_ever_and_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scraper_that_never_ends_its_request_does_not_keep_it_from_ending() {
     let mut scene = Scene::start().await;
-    let mut silent = TcpStream::connect(scene.child.address())
-        .await
-        .expect("a connection");
-    let mut half = TcpStream::connect(scene.child.address())
-        .await
-        .expect("a connection");
-    half.write_all(b"GET /metrics HTTP/1.1\r\nHost: probe\r\n")
-        .await
-        .expect("half a request");
+    let mut silent = TcpStream::connect(scene.child.address()).await.expect("a connection");
+    let mut half = TcpStream::connect(scene.child.address()).await.expect("a connection");
+    half.write_all(b"GET /metrics HTTP/1.1\r\nHost: probe\r\n").await.expect("half a request");
     // An answer to a third connection: both others have been accepted before it.
     assert_eq!(scene.child.get("/livez").await, Ok((200, "ok\n".to_owned())));
     scene.child.signal(Signal::TERM);

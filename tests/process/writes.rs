@@ -10,20 +10,14 @@ use testbed::world::World;
 pub(crate) fn claim(exchange: &Exchange) -> Option<Value> {
     let secret: Secret = serde_json::from_value(exchange.body.clone()?).ok()?;
     let is_claim = secret.type_.as_deref() == Some("composio.dev/project-claim");
-    let content = secret
-        .data
-        .unwrap_or_default()
-        .remove("claim.json")
-        .filter(|_| is_claim)?;
+    let content = secret.data.unwrap_or_default().remove("claim.json").filter(|_| is_claim)?;
     serde_json::from_slice(&content.0).ok()
 }
 
 /// The claim is created, with the first attempt in it.
 pub(crate) fn claim_create(world: &World) -> Match {
     let path = format!("/api/v1/namespaces/{}/secrets", world.system);
-    Match::method(Method::POST)
-        .path_ends_with(path)
-        .when(|exchange| claim(exchange).is_some())
+    Match::method(Method::POST).path_ends_with(path).when(|exchange| claim(exchange).is_some())
 }
 
 /// The claim becomes one that passes `test`.
@@ -40,9 +34,7 @@ pub(crate) fn claim_with_key(world: &World) -> Match {
 
 /// The claim gets the id that evidence has found.
 pub(crate) fn claim_found(world: &World) -> Match {
-    claim_update(world, |claim| {
-        claim["phase"] == "KeyPending" && claim["rotation"].is_null()
-    })
+    claim_update(world, |claim| claim["phase"] == "KeyPending" && claim["rotation"].is_null())
 }
 
 /// The claim announces a regenerate.
@@ -52,9 +44,7 @@ pub(crate) fn claim_announcing_key(world: &World) -> Match {
 
 /// An attempt of the claim is taken back; none is left.
 pub(crate) fn claim_taken_back(world: &World) -> Match {
-    claim_update(world, |claim| {
-        claim["phase"] == "Creating" && claim["attempts"] == Value::Array(Vec::new())
-    })
+    claim_update(world, |claim| claim["phase"] == "Creating" && claim["attempts"] == Value::Array(Vec::new()))
 }
 
 /// The published Secret is created.
@@ -68,11 +58,7 @@ pub(crate) fn status_ready(world: &World) -> Match {
     let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
     Match::method(Method::PATCH)
         .path_ends_with(path)
-        .json(move |body| {
-            body["status"]["conditions"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(is_ready))
-        })
+        .json(move |body| body["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(is_ready)))
 }
 
 /// The Event that tells of it.

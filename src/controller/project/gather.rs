@@ -7,7 +7,6 @@ use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::organizations::Organization;
 use crate::controller::secrets;
-use crate::crd::ComposioProject;
 use crate::domain::claim::{Owner, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::Failure;
@@ -65,16 +64,11 @@ pub(super) async fn gather(
     pass: &Pass,
 ) -> Result<Gathered, Failure> {
     let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
-    let claim = context
-        .ledger
-        .get(&claim_name)
-        .await
-        .map_err(|error| failure("reading the claim", &error))?;
+    let claim =
+        context.ledger.get(&claim_name).await.map_err(|error| failure("reading the claim", &error))?;
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &desired.namespace);
-    let secret = api
-        .get_opt(&desired.secret.name)
-        .await
-        .map_err(|error| failure("reading the Secret", &error))?;
+    let secret =
+        api.get_opt(&desired.secret.name).await.map_err(|error| failure("reading the Secret", &error))?;
     let record = match &claim {
         ClaimView::Present(record) => Some(&**record),
         ClaimView::Absent | ClaimView::Unreadable(_) => None,
@@ -82,22 +76,14 @@ pub(super) async fn gather(
     let is_mine = record.is_some_and(|record| record.claim.owner().uid == desired.uid);
     let (owner, is_held) = match record {
         Some(record) if is_mine => (record.claim.owner().clone(), false),
-        Some(record) => (
-            owner(context, desired).await?,
-            is_held(context, record.claim.owner()).await?,
-        ),
+        Some(record) => (owner(context, desired).await?, context.is_held(record.claim.owner()).await?),
         None => (owner(context, desired).await?, false),
     };
     let now = organization.client.server_now();
     let settle = context.limits.settle();
     let settling = match record.filter(|_| is_mine) {
         Some(record) => context.sightings.settling(record, now, settle),
-        None => Settling {
-            now,
-            settle,
-            seen_for: std::time::Duration::ZERO,
-            nothing_for: None,
-        },
+        None => Settling { now, settle, seen_for: std::time::Duration::ZERO, nothing_for: None },
     };
     let world = World {
         owner,
@@ -115,24 +101,12 @@ pub(super) async fn gather(
 /// made again meanwhile, the resource is gone and its writes are refused.
 async fn owner(context: &Context, desired: &Desired) -> Result<Owner, Failure> {
     let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace = api
-        .get(&desired.namespace)
-        .await
-        .map_err(|error| failure("reading the Namespace", &error))?;
+    let namespace =
+        api.get(&desired.namespace).await.map_err(|error| failure("reading the Namespace", &error))?;
     Ok(Owner {
         namespace: desired.namespace.clone(),
         namespace_uid: namespace.uid().unwrap_or_default(),
         name: desired.name.clone(),
         uid: desired.uid.clone(),
     })
-}
-
-/// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.
-pub(in crate::controller) async fn is_held(context: &Context, owner: &Owner) -> Result<bool, Failure> {
-    let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &owner.namespace);
-    match api.get_opt(&owner.name).await {
-        Ok(found) => Ok(found.is_some_and(|found| found.uid().as_ref() == Some(&owner.uid))),
-        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
-        Err(error) => Err(failure("reading the claim's owner", &error)),
-    }
 }

@@ -1,6 +1,7 @@
 //! The driver of ComposioProject: gather, validate, plan, execute, report, and again until there is nothing to do. It
 //! decides nothing itself.
 
+mod apply_settings;
 mod execute;
 mod gather;
 mod report;
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use self::gather::Facts;
-pub(super) use self::gather::is_held;
 use super::context::Context;
 use super::watch;
 use crate::crd::{ComposioProject, SecretSpec};
@@ -92,10 +92,9 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
         let result = match result {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Failure::bug("a panic, see the operator's log")),
-            Err(_) => Err(Failure::transient(format!(
-                "the pass took longer than {} s",
-                PASS_DEADLINE.as_secs()
-            ))),
+            Err(_) => {
+                Err(Failure::transient(format!("the pass took longer than {} s", PASS_DEADLINE.as_secs())))
+            }
         };
         let outcome = match result {
             Ok(step) => {
@@ -137,13 +136,8 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
 fn wish(context: &Context, object: &ComposioProject) -> Wish {
-    let crate::crd::ComposioProjectSpec {
-        organization_ref,
-        project_name,
-        settings,
-        secret,
-        suspend,
-    } = &object.spec;
+    let crate::crd::ComposioProjectSpec { organization_ref, project_name, settings, secret, suspend } =
+        &object.spec;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
@@ -166,19 +160,11 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
 }
 
 fn secret_wish(spec: SecretSpec, name: &str) -> SecretWish {
-    let SecretSpec {
-        name: secret_name,
-        keys,
-        template,
-        labels,
-        annotations,
-    } = spec;
+    let SecretSpec { name: secret_name, keys, template, labels, annotations } = spec;
     let keys = keys.unwrap_or_default();
     let entries = EntryNames {
         api_key: keys.api_key.unwrap_or_else(|| "COMPOSIO_API_KEY".to_owned()),
-        project_id: keys
-            .project_id
-            .unwrap_or_else(|| "COMPOSIO_PROJECT_ID".to_owned()),
+        project_id: keys.project_id.unwrap_or_else(|| "COMPOSIO_PROJECT_ID".to_owned()),
         base_url: keys.base_url,
     };
     SecretWish {

@@ -75,9 +75,7 @@ fn log(outcome: &Outcome) {
 fn remember_waiting(context: &Context, object: &ComposioProject, facts: &Facts, outcome: &Outcome) {
     if let (Outcome::Step(Step::Wait(Reason::ClaimHeld, ..)), Some(holder)) = (outcome, &facts.holder) {
         let reference = kube::runtime::reflector::ObjectRef::from_obj(object);
-        context
-            .waiters
-            .wait(reference, holder.claim_name.clone(), holder.uid.clone());
+        context.waiters.wait(reference, holder.claim_name.clone(), holder.uid.clone());
     }
 }
 
@@ -90,19 +88,9 @@ fn status(
 ) -> Option<ComposioProjectStatus> {
     let ready = status::find(&before.conditions, "Ready").filter(|ready| ready.status == "True");
     let was_ready = ready
-        .filter(|_| {
-            facts
-                .secret
-                .as_ref()
-                .is_none_or(|secret| matches!(secret, SecretView::Ours { .. }))
-        })
+        .filter(|_| facts.secret.as_ref().is_none_or(|secret| matches!(secret, SecretView::Ours { .. })))
         .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
-    let now = conditions(
-        outcome,
-        was_ready,
-        secret_known(facts, outcome),
-        settings_known(facts, outcome),
-    )?;
+    let now = conditions(outcome, was_ready, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let generation = object.metadata.generation;
     let mut conditions = status::api_conditions(&before.conditions, &now, generation);
     // What was not looked at in this pass stays as it was.
@@ -129,13 +117,9 @@ fn status(
                 .map(ToString::to_string),
             origin: claim.origin().map(|origin| format!("{origin:?}")),
         });
-        let published = facts
-            .desired
-            .as_ref()
-            .filter(|_| matches!(facts.secret, Some(SecretView::Ours { .. })));
-        after.binding = published.map(|desired| Binding {
-            name: desired.secret.name.clone(),
-        });
+        let published =
+            facts.desired.as_ref().filter(|_| matches!(facts.secret, Some(SecretView::Ours { .. })));
+        after.binding = published.map(|desired| Binding { name: desired.secret.name.clone() });
         after.key = claim.key().filter(|_| published.is_some()).map(|key| KeyStatus {
             masked: key.masked.clone(),
             fingerprint: key.fingerprint.clone(),
@@ -147,11 +131,7 @@ fn status(
 
 /// A `Ready=True` is about one of these two.
 fn reason_of(reason: &str) -> Reason {
-    if reason == Reason::Suspended.as_str() {
-        Reason::Suspended
-    } else {
-        Reason::Reconciled
-    }
+    if reason == Reason::Suspended.as_str() { Reason::Suspended } else { Reason::Reconciled }
 }
 
 fn secret_known(facts: &Facts, outcome: &Outcome) -> Known {
@@ -160,26 +140,17 @@ fn secret_known(facts: &Facts, outcome: &Outcome) -> Known {
     let is_about_secret = matches!(reason, Reason::SecretRefused | Reason::SecretConflict);
     Some(match facts.secret.as_ref()? {
         _ if is_about_secret => (false, reason, reason.message(detail)),
-        SecretView::Ours { .. } => (
-            true,
-            Reason::Reconciled,
-            format!("Secret {name:?} holds the project's key"),
-        ),
-        SecretView::Foreign(whose) => (
-            false,
-            Reason::SecretConflict,
-            Reason::SecretConflict.message(whose),
-        ),
+        SecretView::Ours { .. } => {
+            (true, Reason::Reconciled, format!("Secret {name:?} holds the project's key"))
+        }
+        SecretView::Foreign(whose) => (false, Reason::SecretConflict, Reason::SecretConflict.message(whose)),
         SecretView::Absent => (false, reason, reason.message(detail)),
     })
 }
 
 fn settings_known(facts: &Facts, outcome: &Outcome) -> Known {
     let desired = facts.desired.as_ref()?;
-    let applied = facts
-        .record
-        .as_ref()
-        .and_then(|record| record.claim.applied_settings());
+    let applied = facts.record.as_ref().and_then(|record| record.claim.applied_settings());
     let applied: Settings = applied.map(|applied| applied.values.clone()).unwrap_or_default();
     let open = desired.settings.differing_from(&applied);
     let (reason, detail) = outcome.reason()?;
@@ -187,11 +158,7 @@ fn settings_known(facts: &Facts, outcome: &Outcome) -> Known {
         return Some((true, Reason::Reconciled, "no settings are managed".to_owned()));
     }
     if open.is_empty() {
-        return Some((
-            true,
-            Reason::Reconciled,
-            format!("applied: {}", desired.settings.fields()),
-        ));
+        return Some((true, Reason::Reconciled, format!("applied: {}", desired.settings.fields())));
     }
     if matches!(outcome, Outcome::Step(Step::Done)) {
         return None;
@@ -208,53 +175,29 @@ async fn announce(
 ) {
     let state = |status: &ComposioProjectStatus| {
         let ready = status::find(&status.conditions, "Ready");
-        ready.map(|ready| {
-            (
-                ready.status == "True",
-                ready.reason.clone(),
-                ready.message.clone(),
-            )
-        })
+        ready.map(|ready| (ready.status == "True", ready.reason.clone(), ready.message.clone()))
     };
     let (old, Some((is_ready, reason, message))) = (state(before), state(after)) else {
         return;
     };
     let was_ready = old.as_ref().is_some_and(|(was_ready, ..)| *was_ready);
-    let is_new_reason = old
-        .as_ref()
-        .is_none_or(|(_, old_reason, _)| *old_reason != reason);
+    let is_new_reason = old.as_ref().is_none_or(|(_, old_reason, _)| *old_reason != reason);
     let is_stalled = status::find(&after.conditions, "Stalled").is_some();
     if is_ready && !was_ready && reason == Reason::Reconciled.as_str() {
-        let name = after
-            .project
-            .as_ref()
-            .map(|project| project.name.clone())
-            .unwrap_or_default();
-        let binding = after
-            .binding
-            .as_ref()
-            .map(|binding| binding.name.clone())
-            .unwrap_or_default();
+        let name = after.project.as_ref().map(|project| project.name.clone()).unwrap_or_default();
+        let binding = after.binding.as_ref().map(|binding| binding.name.clone()).unwrap_or_default();
         let note = format!("project {name:?} is ready, its key is in Secret {binding:?}");
         info!("{note}");
-        context
-            .events
-            .publish(object, true, Reason::Reconciled, &note)
-            .await;
+        context.events.publish(object, true, Reason::Reconciled, &note).await;
         if before.observed_generation.is_none_or(|observed| observed < 0)
             && let Some(created) = object.creation_timestamp()
         {
             let since = jiff::Timestamp::now().duration_since(created.0);
-            context
-                .metrics
-                .ready(Duration::try_from(since).unwrap_or_default());
+            context.metrics.ready(Duration::try_from(since).unwrap_or_default());
         }
     } else if !is_ready && ((is_stalled && is_new_reason) || (was_ready && !is_ready)) {
         let known = Reason::ALL.into_iter().find(|known| known.as_str() == reason);
-        context
-            .events
-            .publish(object, false, known.unwrap_or(Reason::InternalError), &message)
-            .await;
+        context.events.publish(object, false, known.unwrap_or(Reason::InternalError), &message).await;
     }
 }
 

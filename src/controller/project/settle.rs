@@ -37,16 +37,13 @@ pub(super) async fn detached<T: Send + 'static>(
         result
     };
     let task = context.tasks.spawn(task.in_current_span());
-    task.await
-        .map_err(|error| Failure::bug(format!("the task of a call ended early: {error}")))
+    task.await.map_err(|error| Failure::bug(format!("the task of a call ended early: {error}")))
 }
 
 /// The same with a deadline.
 async fn bounded<T>(work: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let elapsed = |elapsed: tokio::time::error::Elapsed| kube::Error::Service(elapsed.into());
-    tokio::time::timeout(WRITE_DEADLINE, work)
-        .await
-        .map_err(elapsed)?
+    tokio::time::timeout(WRITE_DEADLINE, work).await.map_err(elapsed)?
 }
 
 /// What a task needs; all of it shared or cheap to clone.
@@ -103,12 +100,10 @@ impl Settlement {
 
     /// Changes the claim, if it is still the one that made the announcement.
     pub(super) async fn amend(&self, change: impl Fn(Claim) -> Result<Claim, Illegal>) {
-        self.rewrite(
-            |current| match current.filter(|record| record.uid == self.announced.uid) {
-                Some(record) => Ok(Some((change(record.claim.clone())?, record.key.clone()))),
-                None => Ok(None),
-            },
-        )
+        self.rewrite(|current| match current.filter(|record| record.uid == self.announced.uid) {
+            Some(record) => Ok(Some((change(record.claim.clone())?, record.key.clone()))),
+            None => Ok(None),
+        })
         .await;
     }
 
@@ -125,9 +120,7 @@ impl Settlement {
             let written = match (decide(current.as_ref()), &current) {
                 (Err(illegal), _) => return error!(%illegal, "an answer does not fit the claim"),
                 (Ok(Some((claim, key))), Some(record)) => {
-                    bounded(self.ledger.update(record, &claim, key.as_ref()))
-                        .await
-                        .map(drop)
+                    bounded(self.ledger.update(record, &claim, key.as_ref())).await.map(drop)
                 }
                 (Ok(_), _) => return,
             };
@@ -140,10 +133,7 @@ impl Settlement {
             }
             if !is_conflict(&problem) {
                 failures += 1;
-                warn!(
-                    error = words(&problem),
-                    "writing an answer of Composio to its claim is tried again"
-                );
+                warn!(error = words(&problem), "writing an answer of Composio to its claim is tried again");
                 tokio::time::sleep(backoff(failures, 0.5, None).min(Duration::from_secs(5))).await;
             }
             match bounded(self.ledger.get(&self.announced.claim.name())).await {
@@ -164,11 +154,7 @@ impl Settlement {
         let (organization, started, mut failures) = (&self.organization, BootInstant::now(), 0);
         while started.elapsed() < PATIENCE {
             let announced = Announced(BootInstant::now());
-            match organization
-                .client
-                .delete_project(&organization.key, announced, id)
-                .await
-            {
+            match organization.client.delete_project(&organization.key, announced, id).await {
                 Ok(()) => return,
                 Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),
             }
@@ -181,8 +167,7 @@ impl Settlement {
     /// Takes a creation back that had no effect. A conflict is noted on the attempts that stay open.
     pub(super) async fn refused(&self, error: &CallError) {
         let is_conflict = matches!(error, CallError::AlreadyExists(_));
-        self.amend(|claim| Ok(claim.refused(self.attempt, is_conflict)))
-            .await;
+        self.amend(|claim| Ok(claim.refused(self.attempt, is_conflict))).await;
     }
 
     /// Takes the announcement of a key back that was not issued; a project that is gone is created again.
@@ -198,7 +183,6 @@ impl Settlement {
     /// Notes the answer to the deletion that was announced, and to no other.
     pub(super) async fn deletion_answered(&self, is_gone: bool) {
         let started_time = self.announced.claim.deletion_started_time();
-        self.amend(|claim| claim.deletion_answered(started_time, is_gone))
-            .await;
+        self.amend(|claim| claim.deletion_answered(started_time, is_gone)).await;
     }
 }

@@ -31,7 +31,7 @@ pub fn merge(
             Some(record) if record.claim.project_id().is_none_or(|known| known == id) => {
                 let record = record.clone();
                 let claim = created(record.claim, attempt, id, *time);
-                let may_fill = record.key.is_none() && !claim.is_key_announced() && is_kept(&claim);
+                let may_fill = record.key.is_none() && !claim.is_key_doubtful() && is_kept(&claim);
                 // As old as the project: any regenerate is younger, however late this answer comes.
                 let issued_time = claim.created_time.unwrap_or(*time);
                 match key.clone().filter(|_| may_fill) {
@@ -79,20 +79,9 @@ fn created(mut claim: Claim, attempt: u32, id: &ProjectId, time: jiff::Timestamp
 
 /// The rotation of this answer is done; a later announcement stays.
 fn regenerated(mut claim: Claim, attempt: u32, time: jiff::Timestamp) -> Claim {
-    if claim
-        .rotation
-        .as_ref()
-        .is_none_or(|rotation| rotation.attempt <= attempt)
-    {
-        let started_time = claim
-            .rotation
-            .as_ref()
-            .map_or(time, |rotation| rotation.started_time);
-        claim.rotation = Some(Rotation {
-            attempt,
-            started_time,
-            stage: Stage::Done,
-        });
+    if claim.rotation.as_ref().is_none_or(|rotation| rotation.attempt <= attempt) {
+        let started_time = claim.rotation.as_ref().map_or(time, |rotation| rotation.started_time);
+        claim.rotation = Some(Rotation { attempt, started_time, stage: Stage::Done, is_doubtful: false });
     }
     claim
 }

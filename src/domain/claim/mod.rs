@@ -80,6 +80,9 @@ pub struct Rotation {
     pub started_time: Timestamp,
     /// How far it is.
     pub stage: Stage,
+    /// One before this was never answered: it may have been carried out, and any older key be dead.
+    #[serde(default)]
+    pub is_doubtful: bool,
 }
 
 /// How far a key replacement is.
@@ -238,33 +241,25 @@ impl Claim {
         !self.attempts.is_empty() || self.is_key_announced() || self.phase == Phase::Deleting
     }
 
+    /// A regenerate may have been carried out whose answer is not here: a key older than it may be dead.
+    pub fn is_key_doubtful(&self) -> bool {
+        self.is_key_announced() || self.rotation.as_ref().is_some_and(|rotation| rotation.is_doubtful)
+    }
+
     /// A regenerate may have been sent whose answer is not here.
     pub fn is_key_announced(&self) -> bool {
-        self.rotation
-            .as_ref()
-            .is_some_and(|rotation| rotation.stage == Stage::Announced)
+        self.rotation.as_ref().is_some_and(|rotation| rotation.stage == Stage::Announced)
     }
 
     fn only_in(&self, phase: Phase, transition: &'static str) -> Result<(), Illegal> {
-        if self.phase == phase {
-            Ok(())
-        } else {
-            Err(Illegal {
-                phase: self.phase,
-                transition,
-            })
-        }
+        if self.phase == phase { Ok(()) } else { Err(Illegal { phase: self.phase, transition }) }
     }
 
     /// `Creating`: announces a creation that starts at `now` (server time) and returns its number.
     pub fn announce(mut self, now: Timestamp) -> Result<(Self, u32), Illegal> {
         self.only_in(Phase::Creating, "announce a creation")?;
         self.last_attempt += 1;
-        let attempt = Attempt {
-            number: self.last_attempt,
-            started_time: now,
-            conflict: false,
-        };
+        let attempt = Attempt { number: self.last_attempt, started_time: now, conflict: false };
         self.attempts.push(attempt);
         let number = self.last_attempt;
         Ok((self, number))
@@ -311,12 +306,11 @@ impl Claim {
     /// `KeyPending`: announces a regenerate and returns its number.
     pub fn announce_key(mut self, now: Timestamp) -> Result<(Self, u32), Illegal> {
         self.only_in(Phase::KeyPending, "announce a key")?;
-        let attempt = self.rotation.as_ref().map_or(0, |rotation| rotation.attempt) + 1;
-        self.rotation = Some(Rotation {
-            attempt,
-            started_time: now,
-            stage: Stage::Announced,
-        });
+        let last = self.rotation.as_ref();
+        let attempt = last.map_or(0, |rotation| rotation.attempt) + 1;
+        let is_doubtful =
+            last.is_some_and(|rotation| rotation.stage == Stage::Announced || rotation.is_doubtful);
+        self.rotation = Some(Rotation { attempt, started_time: now, stage: Stage::Announced, is_doubtful });
         Ok((self, attempt))
     }
 
@@ -384,6 +378,7 @@ impl Claim {
         self.created_time = None;
         if let Some(rotation) = &mut self.rotation {
             rotation.stage = Stage::Withdrawn;
+            rotation.is_doubtful = false;
         }
         self.applied_settings = None;
         Ok(self)
@@ -406,10 +401,7 @@ impl Claim {
     /// Any phase but `Creating`: the API accepted or showed these settings.
     pub fn with_settings(mut self, values: Settings, time: Timestamp) -> Result<Self, Illegal> {
         if self.phase == Phase::Creating {
-            return Err(Illegal {
-                phase: self.phase,
-                transition: "have settings",
-            });
+            return Err(Illegal { phase: self.phase, transition: "have settings" });
         }
         self.applied_settings = Some(AppliedSettings { values, time });
         Ok(self)

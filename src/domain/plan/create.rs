@@ -34,32 +34,24 @@ pub(super) fn creating(desired: &Desired, world: &World, claim: &Claim) -> Resul
         Verdict::Ours(id, created_time) => {
             Step::Do(Action::WriteClaim(Box::new(claim.recovered(id, created_time)?)))
         }
-        Verdict::Wait(left) => Step::Wait(
-            Reason::ResolvingOutcome,
-            String::new(),
-            look_again(left, world.settling.settle),
-        ),
+        Verdict::Wait(left) => {
+            Step::Wait(Reason::ResolvingOutcome, String::new(), look_again(left, world.settling.settle))
+        }
         Verdict::Again => preflight(desired, world)
             .map_or_else(|| create(desired, world, claim.settled_but_youngest()), Ok)?,
         Verdict::Absent => Step::Do(Action::WriteClaim(Box::new(claim.settled()))),
-        Verdict::Taken(created) => Step::Do(Action::Conclude(
-            Box::new(claim.settled()),
-            name_taken(desired, created),
-        )),
+        Verdict::Taken(created) => {
+            Step::Do(Action::Conclude(Box::new(claim.settled()), name_taken(desired, created)))
+        }
     })
 }
 
 fn create(desired: &Desired, world: &World, claim: Claim) -> Result<Step, Illegal> {
-    let (claim, attempt) = claim
-        .of_organization(desired.organization_id.as_ref())
-        .announce(world.settling.now)?;
+    let (claim, attempt) =
+        claim.of_organization(desired.organization_id.as_ref()).announce(world.settling.now)?;
     // Never invent one of the three required members: on some plans that would switch off Zero Data Retention.
     let config = desired.settings.can_be_inline().then(|| desired.settings.clone());
-    Ok(Step::Do(Action::CreateProject {
-        claim: Box::new(claim),
-        attempt,
-        config,
-    }))
+    Ok(Step::Do(Action::CreateProject { claim: Box::new(claim), attempt, config }))
 }
 
 /// Somebody else's project has the name, made at `created`; `None` where the API keeps the name without showing one.

@@ -18,11 +18,8 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
     if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
         // waiting until it is settled costs nothing.
-        let announced = Attempt {
-            number: rotation.attempt,
-            started_time: rotation.started_time,
-            conflict: false,
-        };
+        let announced =
+            Attempt { number: rotation.attempt, started_time: rotation.started_time, conflict: false };
         let left = world.settling.left(&[announced]);
         if !left.is_zero() {
             return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
@@ -33,10 +30,7 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
-    Ok(Step::Do(Action::AcquireKey {
-        claim: Box::new(claim),
-        attempt,
-    }))
+    Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))
 }
 
 /// Composio issues no key by regenerate. A project that this claim made just now is empty and useless: it may be made
@@ -57,11 +51,7 @@ fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
 /// The claim is `Deleting` and nobody is waiting for the answer: when it is settled, a read by id tells.
 pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
     let started_time = claim.deletion_started_time().unwrap_or(world.settling.now);
-    let left = world.settling.left(&[Attempt {
-        number: 0,
-        started_time,
-        conflict: false,
-    }]);
+    let left = world.settling.left(&[Attempt { number: 0, started_time, conflict: false }]);
     if !left.is_zero() {
         return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
     }

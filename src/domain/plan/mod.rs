@@ -5,6 +5,10 @@
 
 mod create;
 mod key;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod model;
 mod orphan;
 mod settings;
 #[cfg(test)]
@@ -123,17 +127,12 @@ fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
         return Step::Wait(Reason::ClaimHeld, detail, WATCHED);
     }
     if !same_namespace {
-        return Step::Stall(
-            Reason::RebindDenied,
-            format!("{:?}", record.claim.project_name().as_str()),
-        );
+        return Step::Stall(Reason::RebindDenied, format!("{:?}", record.claim.project_name().as_str()));
     }
     if desired.is_suspended {
         return suspended();
     }
-    Step::Do(Action::WriteClaim(Box::new(
-        record.claim.clone().rebound(ours.clone()),
-    )))
+    Step::Do(Action::WriteClaim(Box::new(record.claim.clone().rebound(ours.clone()))))
 }
 
 fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Illegal> {
@@ -151,24 +150,15 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     match &world.secret {
         SecretView::Foreign(whose) => return Ok(secret_conflict(whose)),
-        SecretView::Absent
-        | SecretView::Ours {
-            is_current: false, ..
-        } => return Ok(Step::Do(Action::PublishSecret)),
-        SecretView::Ours {
-            uid,
-            is_current: true,
-        } => {
-            let published = Published {
-                name: desired.secret.name.clone(),
-                uid: uid.clone(),
-            };
+        SecretView::Absent | SecretView::Ours { is_current: false, .. } => {
+            return Ok(Step::Do(Action::PublishSecret));
+        }
+        SecretView::Ours { uid, is_current: true } => {
+            let published = Published { name: desired.secret.name.clone(), uid: uid.clone() };
             // Not in the pass that wrote it: until then the Secret is known by the key in it, and a creation stays
             // within its writes.
             if !world.pass.has_mutated && claim.published() != Some(&published) {
-                return Ok(Step::Do(Action::WriteClaim(Box::new(
-                    claim.clone().publishing(published)?,
-                ))));
+                return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().publishing(published)?))));
             }
         }
     }

@@ -43,11 +43,9 @@ pub fn orphan(
             Verdict::Wait(left) => OrphanStep::Wait(look_again(left, settling.settle)),
             Verdict::Absent | Verdict::Taken(_) => OrphanStep::Remove,
             // One empty walk allows another attempt, but does not prove that the first one came to nothing.
-            Verdict::Again => OrphanStep::Wait(
-                settling
-                    .settle
-                    .saturating_sub(settling.nothing_for.unwrap_or_default()),
-            ),
+            Verdict::Again => {
+                OrphanStep::Wait(settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default()))
+            }
         }),
     }
 }

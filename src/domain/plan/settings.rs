@@ -35,10 +35,7 @@ pub(super) fn preflight(desired: &Desired) -> Option<Step> {
 
 /// The members that are not known to be applied.
 pub(super) fn open(desired: &Desired, claim: &Claim) -> Settings {
-    let applied = claim
-        .applied_settings()
-        .map(|applied| applied.values.clone())
-        .unwrap_or_default();
+    let applied = claim.applied_settings().map(|applied| applied.values.clone()).unwrap_or_default();
     desired.settings.differing_from(&applied)
 }
 
@@ -62,9 +59,7 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
         SettingsView::Seen { observed, is_patched } => {
             let missing = desired.settings.differing_from(observed);
             if missing.is_empty() {
-                let claim = claim
-                    .clone()
-                    .with_settings(desired.settings.clone(), world.settling.now)?;
+                let claim = claim.clone().with_settings(desired.settings.clone(), world.settling.now)?;
                 Next::Do(Action::WriteClaim(Box::new(claim)))
             } else if *is_patched {
                 Next::Stall(Reason::SettingsNotApplied, missing.fields())

@@ -44,11 +44,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         return Err(Step::Ignore);
     }
     let wait = |reason, detail: String| {
-        if wish.is_suspended {
-            suspended()
-        } else {
-            Step::Wait(reason, detail, WATCHED)
-        }
+        if wish.is_suspended { suspended() } else { Step::Wait(reason, detail, WATCHED) }
     };
     if wish.is_in_own_namespace {
         return Err(Step::Stall(
@@ -59,16 +55,10 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
     let facts = match organization {
         OrganizationView::Ready(facts) => facts,
         OrganizationView::NotFound => {
-            return Err(wait(
-                Reason::OrganizationNotFound,
-                format!("{:?}", wish.organization),
-            ));
+            return Err(wait(Reason::OrganizationNotFound, format!("{:?}", wish.organization)));
         }
         OrganizationView::NotReady(why) => {
-            return Err(wait(
-                Reason::OrganizationNotReady,
-                format!("{:?}, {why}", wish.organization),
-            ));
+            return Err(wait(Reason::OrganizationNotReady, format!("{:?}, {why}", wish.organization)));
         }
         OrganizationView::Paused(left) if wish.is_suspended => {
             return Err(wait(Reason::Throttled, format!("{left:?}")));
@@ -102,12 +92,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
 
 /// A template that cannot be rendered is found before the project is made.
 fn check_templates(templates: &BTreeMap<String, String>, project_name: &ProjectName) -> Result<(), String> {
-    let values = [
-        ("apiKey", ""),
-        ("projectId", ""),
-        ("projectName", project_name.as_str()),
-        ("baseUrl", ""),
-    ];
+    let values = [("apiKey", ""), ("projectId", ""), ("projectName", project_name.as_str()), ("baseUrl", "")];
     for (entry, template) in templates {
         render(template, &values).map_err(|problem| format!("spec.secret.template[{entry:?}]: {problem}"))?;
     }

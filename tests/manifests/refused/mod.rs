@@ -21,11 +21,7 @@ struct Wrong {
 
 /// The row of a table.
 fn wrong(manifest: Value, field: &'static str, says: &'static [&'static str]) -> Wrong {
-    Wrong {
-        manifest,
-        field,
-        says,
-    }
+    Wrong { manifest, field, says }
 }
 
 impl Wrong {

@@ -6,47 +6,26 @@ use super::{Wrong, wrong};
 use crate::cluster::{manifest, organization};
 
 pub(super) fn rows() -> Vec<Wrong> {
-    [shape(), key_secret(), endpoint(), name_template()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [shape(), key_secret(), endpoint(), name_template()].into_iter().flatten().collect()
 }
 
 fn shape() -> Vec<Wrong> {
     let right = json!({"apiKeySecretRef": {"name": "composio-org"}});
     let long = manifest("ComposioOrganization", &"a".repeat(64), right);
     let mut without_spec = organization(json!({}));
-    without_spec
-        .as_object_mut()
-        .expect("a manifest is an object")
-        .remove("spec");
+    without_spec.as_object_mut().expect("a manifest is an object").remove("spec");
     vec![
-        wrong(
-            long,
-            "metadata.name",
-            &["Too long: may not be more than 63 bytes"],
-        ),
+        wrong(long, "metadata.name", &["Too long: may not be more than 63 bytes"]),
         wrong(without_spec, "spec", &["Required value"]),
-        wrong(
-            organization(json!({})),
-            "spec.apiKeySecretRef",
-            &["Required value"],
-        ),
-        wrong(
-            with("suspend", json!("yes")),
-            "spec.suspend",
-            &["of type boolean", "expected boolean"],
-        ),
+        wrong(organization(json!({})), "spec.apiKeySecretRef", &["Required value"]),
+        wrong(with("suspend", json!("yes")), "spec.suspend", &["of type boolean", "expected boolean"]),
         wrong(
             with("apiKey", json!("oak_x")),
             "spec.apiKey",
             &["unknown field", "field not declared in schema"],
         ),
         wrong(
-            with(
-                "projectDefaults",
-                json!({"settings": {"signedUrlFileExpiryInSeconds": 0}}),
-            ),
+            with("projectDefaults", json!({"settings": {"signedUrlFileExpiryInSeconds": 0}})),
             "spec.projectDefaults.settings.signedUrlFileExpiryInSeconds",
             &["should be greater than or equal to 1"],
         ),
@@ -60,39 +39,15 @@ fn key_secret() -> Vec<Wrong> {
     let (name, key) = ("spec.apiKeySecretRef.name", "spec.apiKeySecretRef.key");
     vec![
         wrong(key_ref(json!({})), name, &["Required value"]),
-        wrong(
-            key_ref(json!("composio-org")),
-            "spec.apiKeySecretRef",
-            &["of type object", "expected map"],
-        ),
-        wrong(
-            named("Composio-Org"),
-            name,
-            &["must be lower-case letters, digits, dashes and dots"],
-        ),
-        wrong(
-            named("composio_org"),
-            name,
-            &["must be lower-case letters, digits, dashes and dots"],
-        ),
+        wrong(key_ref(json!("composio-org")), "spec.apiKeySecretRef", &["of type object", "expected map"]),
+        wrong(named("Composio-Org"), name, &["must be lower-case letters, digits, dashes and dots"]),
+        wrong(named("composio_org"), name, &["must be lower-case letters, digits, dashes and dots"]),
         wrong(named(""), name, &["should be at least 1 chars long"]),
-        wrong(
-            named(&"a".repeat(254)),
-            name,
-            &["Too long: may not be more than 253 bytes"],
-        ),
-        wrong(
-            entry("api/key"),
-            key,
-            &["must have characters of [-._a-zA-Z0-9] only"],
-        ),
+        wrong(named(&"a".repeat(254)), name, &["Too long: may not be more than 253 bytes"]),
+        wrong(entry("api/key"), key, &["must have characters of [-._a-zA-Z0-9] only"]),
         wrong(entry("..data"), key, &["must not begin with two dots"]),
         wrong(entry("."), key, &["such as COMPOSIO_API_KEY"]),
-        wrong(
-            entry(&"a".repeat(254)),
-            key,
-            &["Too long: may not be more than 253 bytes"],
-        ),
+        wrong(entry(&"a".repeat(254)), key, &["Too long: may not be more than 253 bytes"]),
     ]
 }
 
@@ -120,30 +75,21 @@ fn endpoint() -> Vec<Wrong> {
         ("", &["should be at least 1 chars long"]),
         (&long, &["Too long: may not be more than 512 bytes"]),
     ];
-    rows.map(|(url, says)| wrong(with("endpoint", json!({"url": url})), "spec.endpoint.url", says))
-        .into()
+    rows.map(|(url, says)| wrong(with("endpoint", json!({"url": url})), "spec.endpoint.url", says)).into()
 }
 
 fn name_template() -> Vec<Wrong> {
     let field = "spec.projectNameTemplate";
     let template = |template: &str| with("projectNameTemplate", json!(template));
     vec![
-        wrong(
-            template("prod"),
-            field,
-            &["must contain {name}, such as prod-{name}"],
-        ),
+        wrong(template("prod"), field, &["must contain {name}, such as prod-{name}"]),
         wrong(template(""), field, &["must contain {name}"]),
         wrong(
             template("{{name}}"),
             field,
             &["must have {name}, {namespace} and characters of [a-zA-Z0-9_-] only"],
         ),
-        wrong(
-            template("{cluster}-{name}"),
-            field,
-            &["must have {name}, {namespace} and characters"],
-        ),
+        wrong(template("{cluster}-{name}"), field, &["must have {name}, {namespace} and characters"]),
         wrong(template("prod.{name}"), field, &["such as {namespace}_{name}"]),
         wrong(
             template(&format!("{}{{name}}", "a".repeat(70))),

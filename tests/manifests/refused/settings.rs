@@ -22,11 +22,7 @@ fn members() -> Vec<Wrong> {
             "spec.settings.is2FAEnabled",
             &["of type boolean", "expected boolean"],
         ),
-        wrong(
-            project(json!({"settings": []})),
-            "spec.settings",
-            &["of type object", "expected map"],
-        ),
+        wrong(project(json!({"settings": []})), "spec.settings", &["of type object", "expected map"]),
     ]
 }
 
@@ -41,37 +37,13 @@ fn values() -> Vec<Wrong> {
             "spec.settings.logVisibilitySetting",
             &["supported values: \"show_all\", \"dont_store_data\""],
         ),
-        wrong(
-            visibility(""),
-            "spec.settings.logVisibilitySetting",
-            &["supported values"],
-        ),
-        wrong(
-            expiry(json!(0)),
-            seconds,
-            &["should be greater than or equal to 1"],
-        ),
-        wrong(
-            expiry(json!(86401)),
-            seconds,
-            &["should be less than or equal to 86400"],
-        ),
-        wrong(
-            expiry(json!("1h")),
-            seconds,
-            &["of type integer", "expected numeric (int or float)"],
-        ),
+        wrong(visibility(""), "spec.settings.logVisibilitySetting", &["supported values"]),
+        wrong(expiry(json!(0)), seconds, &["should be greater than or equal to 1"]),
+        wrong(expiry(json!(86401)), seconds, &["should be less than or equal to 86400"]),
+        wrong(expiry(json!("1h")), seconds, &["of type integer", "expected numeric (int or float)"]),
         wrong(expiry(json!(1.5)), seconds, &["of type integer"]),
-        wrong(
-            title(""),
-            "spec.settings.displayName",
-            &["should be at least 1 chars long"],
-        ),
-        wrong(
-            title(&"ä".repeat(257)),
-            "spec.settings.displayName",
-            &["Too long: may not be more than 256"],
-        ),
+        wrong(title(""), "spec.settings.displayName", &["should be at least 1 chars long"]),
+        wrong(title(&"ä".repeat(257)), "spec.settings.displayName", &["Too long: may not be more than 256"]),
     ]
 }
 
@@ -86,17 +58,9 @@ fn urls() -> Vec<Wrong> {
             logo_field,
             &["must be an http or https URL, such as https://example.com/logo.png"],
         ),
-        wrong(
-            logo("data:image/png;base64,AAAA"),
-            logo_field,
-            &["must be an http or https URL"],
-        ),
+        wrong(logo("data:image/png;base64,AAAA"), logo_field, &["must be an http or https URL"]),
         wrong(logo(""), logo_field, &["must be an http or https URL"]),
-        wrong(
-            logo(&long),
-            logo_field,
-            &["Too long: may not be more than 2048 bytes"],
-        ),
+        wrong(logo(&long), logo_field, &["Too long: may not be more than 2048 bytes"]),
         wrong(
             verifier("http://example.com/verify"),
             verifier_field,
@@ -104,11 +68,7 @@ fn urls() -> Vec<Wrong> {
         ),
         wrong(verifier("example.com"), verifier_field, &["must be an https URL"]),
         wrong(verifier("https://"), verifier_field, &["must be an https URL"]),
-        wrong(
-            verifier(&long),
-            verifier_field,
-            &["Too long: may not be more than 2048 bytes"],
-        ),
+        wrong(verifier(&long), verifier_field, &["Too long: may not be more than 2048 bytes"]),
     ]
 }
 

@@ -26,17 +26,14 @@ pub fn eventually<T>(
     async move {
         match poll(within, check).await {
             Ok(value) => value,
-            Err(reason) => give_up(&format!(
-                "{caller}: gave up after {within:?} waiting until {what}: {reason}"
-            )),
+            Err(reason) => {
+                give_up(&format!("{caller}: gave up after {within:?} waiting until {what}: {reason}"))
+            }
         }
     }
 }
 
-#[expect(
-    clippy::panic,
-    reason = "this is an assertion of tests, and its message is what a person reads"
-)]
+#[expect(clippy::panic, reason = "this is an assertion of tests, and its message is what a person reads")]
 fn give_up(message: &str) -> ! {
     panic!("{message}")
 }
@@ -72,11 +69,7 @@ mod tests {
         let mut looks = 0;
         let value = eventually("it is the third look", Duration::from_secs(30), async || {
             looks += 1;
-            if looks == 3 {
-                Ok(looks)
-            } else {
-                Err(format!("it is look {looks}"))
-            }
+            if looks == 3 { Ok(looks) } else { Err(format!("it is look {looks}")) }
         });
         assert_eq!(value.await, 3);
     }
@@ -84,17 +77,13 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "waiting until pigs fly: no wings")]
     async fn it_panics_with_the_last_reason() {
-        eventually("pigs fly", Duration::from_millis(30), async || {
-            Err::<(), _>("no wings".into())
-        })
-        .await;
+        eventually("pigs fly", Duration::from_millis(30), async || Err::<(), _>("no wings".into())).await;
     }
 
     #[tokio::test]
     async fn a_look_that_hangs_is_given_up() {
-        let hangs = poll(Duration::from_millis(30), async || {
-            std::future::pending::<Result<(), String>>().await
-        });
+        let hangs =
+            poll(Duration::from_millis(30), async || std::future::pending::<Result<(), String>>().await);
         assert!(hangs.await.unwrap_err().contains("did not end"));
     }
 }

@@ -87,19 +87,10 @@ impl ApiProxy {
         let address = listener.local_addr().map_err(Error::io("listen on loopback"))?;
         let (rules, journal) = (Rules::default(), Journal::default());
         let running = CancellationToken::new();
-        let relay = Relay {
-            client,
-            rules: rules.clone(),
-            journal: journal.clone(),
-        };
+        let relay = Relay { client, rules: rules.clone(), journal: journal.clone() };
         tokio::spawn(accept(listener, relay, running.clone()));
         let url = format!("http://{address}");
-        Ok(Self {
-            url,
-            rules,
-            journal,
-            _running: running.drop_guard(),
-        })
+        Ok(Self { url, rules, journal, _running: running.drop_guard() })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -143,17 +134,9 @@ impl Journal {
 
     /// Writes a request down and gives its place.
     fn arrived(&self, exchange: &Exchange) -> usize {
-        let Exchange {
-            method, path, query, ..
-        } = exchange.clone();
+        let Exchange { method, path, query, .. } = exchange.clone();
         let mut entries = self.locked();
-        entries.push(JournalEntry {
-            method,
-            path,
-            query,
-            status: None,
-            forwarded: false,
-        });
+        entries.push(JournalEntry { method, path, query, status: None, forwarded: false });
         entries.len() - 1
     }
 }
@@ -169,9 +152,7 @@ async fn connection(stream: TcpStream, relay: Relay) {
     let _only_a_delay = stream.set_nodelay(true);
     let service = service_fn(|request| relay.clone().serve(request));
     // An error is a cut by a rule, or a peer that is gone.
-    let _ended = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The connection is to be closed without an answer.
@@ -302,14 +283,10 @@ fn answer(code: StatusCode, body: &serde_json::Value) -> Result<Relayed, Cut> {
     let body = serde_json::to_vec(body).map_err(|_| Cut)?;
     let mut response = Response::new(in_memory(body.into()));
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
 fn in_memory(body: Bytes) -> UnsyncBoxBody<Bytes, kube::Error> {
-    Full::new(body)
-        .map_err(|never: Infallible| match never {})
-        .boxed_unsync()
+    Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()
 }

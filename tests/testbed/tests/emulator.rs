@@ -57,23 +57,12 @@ impl Got {
     fn error(&self) -> (u16, u64, String) {
         let error = &self.json()["error"];
         assert_eq!(error["status"], self.status, "{error}");
-        assert!(
-            error["request_id"].as_str().is_some_and(|id| !id.is_empty()),
-            "{error}"
-        );
-        (
-            self.status,
-            error["code"].as_u64().unwrap(),
-            error["slug"].as_str().unwrap().to_owned(),
-        )
+        assert!(error["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{error}");
+        (self.status, error["code"].as_u64().unwrap(), error["slug"].as_str().unwrap().to_owned())
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .unwrap_or_else(|| panic!("no header {name}"))
-            .to_str()
-            .unwrap()
+        self.headers.get(name).unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
     }
 
     fn is_html(&self) -> bool {
@@ -84,11 +73,7 @@ impl Got {
 fn http() -> reqwest::Client {
     // Fails when another test has installed it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(DEADLINE)
-        .build()
-        .unwrap()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(DEADLINE).build().unwrap()
 }
 
 impl World {
@@ -99,21 +84,13 @@ impl World {
     async fn with(modes: Modes) -> Self {
         let emulator = Emulator::start(Options::default()).await.unwrap();
         let control = emulator.control();
-        let acme = control.add_organization(OrganizationOptions {
-            modes,
-            ..OrganizationOptions::named("acme")
-        });
-        Self {
-            emulator,
-            control,
-            acme,
-            http: http(),
-        }
+        let acme =
+            control.add_organization(OrganizationOptions { modes, ..OrganizationOptions::named("acme") });
+        Self { emulator, control, acme, http: http() }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.emulator.url()))
+        self.http.request(method, format!("{}{path}", self.emulator.url()))
     }
 
     /// A call with the organization key.
@@ -124,8 +101,7 @@ impl World {
 
     /// A call of the settings endpoint with a project key.
     fn settings(&self, method: Method, key: &str) -> reqwest::RequestBuilder {
-        self.request(method, "/api/v3/org/project/config")
-            .header("x-api-key", key)
+        self.request(method, "/api/v3/org/project/config").header("x-api-key", key)
     }
 
     async fn create(&self, body: Value) -> Got {
@@ -134,15 +110,10 @@ impl World {
 
     /// A project with a key: id and key.
     async fn project(&self, name: &str) -> (String, String) {
-        let got = self
-            .create(json!({"name": name, "should_create_api_key": true}))
-            .await;
+        let got = self.create(json!({"name": name, "should_create_api_key": true})).await;
         assert_eq!(got.status, 200, "{}", got.text);
         let body = got.json();
-        (
-            body["id"].as_str().unwrap().to_owned(),
-            body["api_key"].as_str().unwrap().to_owned(),
-        )
+        (body["id"].as_str().unwrap().to_owned(), body["api_key"].as_str().unwrap().to_owned())
     }
 
     async fn list(&self) -> Value {
@@ -157,11 +128,7 @@ impl World {
 
     /// The status of a call that only proves that a project key lives.
     async fn categories(&self, key: &str) -> Got {
-        send(
-            self.request(Method::GET, "/api/v3/toolkits/categories")
-                .header("x-api-key", key),
-        )
-        .await
+        send(self.request(Method::GET, "/api/v3/toolkits/categories").header("x-api-key", key)).await
     }
 
     async fn admin(&self, method: Method, path: &str, body: Value) -> Got {
@@ -172,28 +139,17 @@ impl World {
 async fn send(request: reqwest::RequestBuilder) -> Got {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Got {
-        status,
-        headers,
-        text: response.text().await.unwrap(),
-    }
+    Got { status, headers, text: response.text().await.unwrap() }
 }
 
 /// The names in a list answer, in its order.
 fn names(list: &Value) -> Vec<&str> {
-    list["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| item["name"].as_str().unwrap())
-        .collect()
+    list["data"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
 }
 
 /// Waits for something that must happen.
 async fn soon<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(DEADLINE, what)
-        .await
-        .expect("it did not happen in time")
+    tokio::time::timeout(DEADLINE, what).await.expect("it did not happen in time")
 }
 
 /// Waits until a condition holds that nothing announces.

@@ -34,12 +34,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let crds = arguments
-        .crds
-        .as_deref()
-        .map(read_crds)
-        .transpose()?
-        .unwrap_or_default();
+    let crds = arguments.crds.as_deref().map(read_crds).transpose()?.unwrap_or_default();
     // Before the start: a signal from here on ends the wait, and the control plane goes with this process.
     let mut terminated = signal(SignalKind::terminate())?;
     let control_plane = tokio::select! {
@@ -65,26 +60,17 @@ fn print(control_plane: &ControlPlane, out: &mut impl Write) -> std::io::Result<
         let log = control_plane.log_path(part).display();
         writeln!(out, "{}: pid {}, log {log}", part.name(), control_plane.pid(part))?;
     }
-    writeln!(
-        out,
-        "\nexport KUBECONFIG={}\n\nCtrl-C ends it.",
-        kubeconfig.display()
-    )
+    writeln!(out, "\nexport KUBECONFIG={}\n\nCtrl-C ends it.", kubeconfig.display())
 }
 
 /// All definitions of a directory; a file may have several documents.
 fn read_crds(dir: &Path) -> anyhow::Result<Vec<CustomResourceDefinition>> {
     let mut files = std::fs::read_dir(dir)
         .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<Result<Vec<_>, _>>()
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
         })
         .with_context(|| format!("cannot read the directory {}", dir.display()))?;
-    files.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml")
-    });
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
     files.sort();
     anyhow::ensure!(!files.is_empty(), "{} has no *.yaml files", dir.display());
     let mut crds = Vec::new();

@@ -41,13 +41,8 @@ pub(crate) async fn served(client: &Client, crds: &[CustomResourceDefinition]) -
         }
         let spec = &crd.spec;
         for version in spec.versions.iter().filter(|version| version.served) {
-            let path = format!(
-                "/apis/{}/{}/{}?limit=1",
-                spec.group, version.name, spec.names.plural
-            );
-            get(client, &path)
-                .await
-                .map_err(|reason| format!("{name}: {reason}"))?;
+            let path = format!("/apis/{}/{}/{}?limit=1", spec.group, version.name, spec.names.plural);
+            get(client, &path).await.map_err(|reason| format!("{name}: {reason}"))?;
         }
     }
     Ok(())
@@ -59,21 +54,13 @@ fn refused(crd: &CustomResourceDefinition) -> Option<String> {
     let bad = |kind: &str, status: &str| {
         (kind, status) == ("NamesAccepted", "False") || (kind, status) == ("NonStructuralSchema", "True")
     };
-    let condition = conditions
-        .iter()
-        .find(|condition| bad(&condition.type_, &condition.status))?;
-    Some(format!(
-        "{}: {}",
-        condition.type_,
-        condition.message.as_deref().unwrap_or("no message")
-    ))
+    let condition = conditions.iter().find(|condition| bad(&condition.type_, &condition.status))?;
+    Some(format!("{}: {}", condition.type_, condition.message.as_deref().unwrap_or("no message")))
 }
 
 /// The body of a GET, or a reason. One attempt is bounded, so that a hanging server cannot eat the deadline.
 pub(crate) async fn get(client: &Client, path: &str) -> Result<String, String> {
-    let request = Request::get(path)
-        .body(Vec::new())
-        .map_err(|error| error.to_string())?;
+    let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
     match tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer to GET {path} within 5 s")),

@@ -85,9 +85,6 @@ impl Error {
 
     pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Api {
-            doing,
-            source: Box::new(source),
-        }
+        move |source| Self::Api { doing, source: Box::new(source) }
     }
 }

@@ -33,10 +33,7 @@ pub(crate) fn api_server(pki: &PkiFiles, port: u16, etcd_url: &str) -> Vec<Strin
         format!("--client-ca-file={}", pki.ca.display()),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-key-file={}", pki.token_public.display()),
-        format!(
-            "--service-account-signing-key-file={}",
-            pki.token_private.display()
-        ),
+        format!("--service-account-signing-key-file={}", pki.token_private.display()),
         "--service-cluster-ip-range=10.0.0.0/24".into(),
         "--authorization-mode=RBAC".into(),
         // No Pods run here, so a Pod need not wait for a ServiceAccount.
@@ -57,10 +54,7 @@ pub(crate) fn controller_manager(pki: &PkiFiles, kubeconfig: &Path) -> Vec<Strin
         // Without it, foreground deletion and the end of namespaces hang quietly: its own role may not delete.
         "--use-service-account-credentials=true".into(),
         format!("--root-ca-file={}", pki.ca.display()),
-        format!(
-            "--service-account-private-key-file={}",
-            pki.token_private.display()
-        ),
+        format!("--service-account-private-key-file={}", pki.token_private.display()),
         "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
          root-ca-certificate-publisher-controller"
             .into(),

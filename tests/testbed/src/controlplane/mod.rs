@@ -51,21 +51,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            crds: Vec::new(),
-            start_within: Duration::from_mins(1),
-            finder: Finder::from_env(),
-        }
+        Self { crds: Vec::new(), start_within: Duration::from_mins(1), finder: Finder::from_env() }
     }
 }
 
 impl Options {
     /// The defaults, with these definitions.
     pub fn with_crds(crds: impl IntoIterator<Item = CustomResourceDefinition>) -> Self {
-        Self {
-            crds: crds.into_iter().collect(),
-            ..Self::default()
-        }
+        Self { crds: crds.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -147,21 +140,12 @@ impl ControlPlane {
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<Kubeconfig, Error> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let request = TokenRequest {
-            spec: TokenRequestSpec {
-                expiration_seconds: Some(3600),
-                ..TokenRequestSpec::default()
-            },
+            spec: TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() },
             ..TokenRequest::default()
         };
         let doing = format!("give a token to the ServiceAccount {namespace}/{name}");
-        let answer = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await;
-        let token = answer
-            .map_err(Error::api(doing))?
-            .status
-            .map(|status| status.token)
-            .unwrap_or_default();
+        let answer = accounts.create_token_request(name, &PostParams::default(), &request).await;
+        let token = answer.map_err(Error::api(doing))?.status.map(|status| status.token).unwrap_or_default();
         kubeconfig::with_token(&self.url, &self.ca_pem, &token, namespace)
     }
 

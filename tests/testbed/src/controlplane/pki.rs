@@ -58,9 +58,7 @@ impl Pki {
     /// Generates a new authority and everything below it.
     pub(crate) fn generate() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "composio-operator-testbed");
+        params.distinguished_name.push(DnType::CommonName, "composio-operator-testbed");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let ca_key = KeyPair::generate()?;
@@ -98,12 +96,7 @@ impl Pki {
 
 /// Writes a new file that only its owner can read.
 pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(content.as_bytes())
 }
 
@@ -115,9 +108,7 @@ fn client(
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
     if let Some(organization) = organization {
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, organization);
+        params.distinguished_name.push(DnType::OrganizationName, organization);
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     sign(params, issuer)
@@ -125,9 +116,7 @@ fn client(
 
 fn server(issuer: &Issuer<'_, KeyPair>) -> Result<ClientCredentials, rcgen::Error> {
     let mut params = CertificateParams::new(SERVER_NAMES.map(String::from))?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "kube-apiserver");
+    params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     sign(params, issuer)
 }
@@ -139,8 +128,5 @@ fn sign(
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate()?;
     let certificate_pem = params.signed_by(&key, issuer)?.pem();
-    Ok(ClientCredentials {
-        certificate_pem,
-        key_pem: key.serialize_pem(),
-    })
+    Ok(ClientCredentials { certificate_pem, key_pem: key.serialize_pem() })
 }

@@ -26,10 +26,7 @@ pub(crate) struct Progress {
 enum Display {
     Nothing,
     Line(ProgressBar),
-    Plain {
-        stop: Option<Sender<()>>,
-        thread: Option<JoinHandle<()>>,
-    },
+    Plain { stop: Option<Sender<()>>, thread: Option<JoinHandle<()>> },
 }
 
 impl Progress {
@@ -46,12 +43,7 @@ impl Progress {
             say(&format!("{what} ..."));
             plain(what.clone(), started, Arc::clone(&detail))
         };
-        Self {
-            what,
-            started,
-            detail,
-            display,
-        }
+        Self { what, started, detail, display }
     }
 
     /// Replaces the words after the name of the step.
@@ -106,17 +98,10 @@ fn plain(what: String, started: Instant, detail: Arc<Mutex<String>>) -> Display 
     let (stop, stopped) = mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
         while stopped.recv_timeout(PLAIN_EVERY) == Err(RecvTimeoutError::Timeout) {
-            say(&format!(
-                "{what}: {} so far; {}",
-                elapsed(started.elapsed()),
-                locked(&detail)
-            ));
+            say(&format!("{what}: {} so far; {}", elapsed(started.elapsed()), locked(&detail)));
         }
     });
-    Display::Plain {
-        stop: Some(stop),
-        thread: Some(thread),
-    }
+    Display::Plain { stop: Some(stop), thread: Some(thread) }
 }
 
 fn locked(detail: &Mutex<String>) -> MutexGuard<'_, String> {

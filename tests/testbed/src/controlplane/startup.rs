@@ -46,12 +46,7 @@ pub(super) fn start(options: &Options) -> Result<ControlPlane, Error> {
             .prefix("composio-testbed-")
             .tempdir()
             .map_err(Error::io("make a temporary directory"))?;
-        let launch = Launch {
-            binaries: &binaries,
-            options,
-            deadline,
-            data: data.path(),
-        };
+        let launch = Launch { binaries: &binaries, options, deadline, data: data.path() };
         match runtime.block_on(launch.run()) {
             Ok(parts) => return Ok(parts.into_control_plane(data)),
             Err(Error::Ended { tail, .. }) if tail.contains("address already in use") => last_tail = tail,
@@ -61,27 +56,17 @@ pub(super) fn start(options: &Options) -> Result<ControlPlane, Error> {
             }
         }
     }
-    Err(Error::Ports {
-        attempts: ATTEMPTS,
-        tail: last_tail,
-    })
+    Err(Error::Ports { attempts: ATTEMPTS, tail: last_tail })
 }
 
 /// Removes all data but the logs.
 fn keep_logs(data: TempDir) {
     let dir = data.keep();
-    let others = fs::read_dir(&dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name() != LOGS);
+    let others = fs::read_dir(&dir).into_iter().flatten().flatten().filter(|entry| entry.file_name() != LOGS);
     for entry in others {
         let path = entry.path();
-        let _as_much_as_possible = if path.is_dir() {
-            fs::remove_dir_all(&path)
-        } else {
-            fs::remove_file(&path)
-        };
+        let _as_much_as_possible =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
     }
 }
 
@@ -124,9 +109,7 @@ impl Launch<'_> {
     async fn run(&self) -> Result<Parts, Error> {
         fs::create_dir(self.logs()).map_err(Error::io("make a directory for logs"))?;
         let pki = Pki::generate()?;
-        let files = pki
-            .write(&self.data.join("pki"))
-            .map_err(Error::io("write certificates"))?;
+        let files = pki.write(&self.data.join("pki")).map_err(Error::io("write certificates"))?;
         let (etcd, etcd_url) = self.etcd().await?;
         let port = free_port()?;
         let url = format!("https://127.0.0.1:{port}");
@@ -139,15 +122,7 @@ impl Launch<'_> {
         let check = async || crds::served(&client, crds).await;
         self.wait(Part::ApiServer, &mut api_server, check).await?;
         let controller_manager = self.controller_manager(&pki, &files, &url, &client).await?;
-        Ok(Parts {
-            controller_manager,
-            api_server,
-            etcd,
-            url,
-            etcd_url,
-            pki,
-            kubeconfig,
-        })
+        Ok(Parts { controller_manager, api_server, etcd, url, etcd_url, pki, kubeconfig })
     }
 
     async fn etcd(&self) -> Result<(Supervised, String), Error> {
@@ -156,13 +131,9 @@ impl Launch<'_> {
         let flags = flags::etcd(&name, &self.data.join("etcd"), &url);
         let mut etcd = self.spawn(Part::Etcd, &self.binaries.etcd, flags, &[])?;
         install_crypto_provider();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(5))
-            .build();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|error| Error::io("make an HTTP client")(std::io::Error::other(error)))?;
-        self.wait(Part::Etcd, &mut etcd, async || etcd_is(&http, &url, &name).await)
-            .await?;
+        self.wait(Part::Etcd, &mut etcd, async || etcd_is(&http, &url, &name).await).await?;
         Ok((etcd, url))
     }
 
@@ -192,18 +163,12 @@ impl Launch<'_> {
         client: &Client,
     ) -> Result<Supervised, Error> {
         let path = self.data.join("controller-manager.kubeconfig");
-        write_kubeconfig(
-            &path,
-            &kubeconfig::with_certificate(url, &pki.ca_pem, &pki.controller_manager)?,
-        )?;
+        write_kubeconfig(&path, &kubeconfig::with_certificate(url, &pki.ca_pem, &pki.controller_manager)?)?;
         let flags = flags::controller_manager(files, &path);
         let part = Part::ControllerManager;
         let mut process = self.spawn(part, &self.binaries.controller_manager, flags, &[])?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        self.wait(part, &mut process, async || {
-            crds::get(client, account).await.map(drop)
-        })
-        .await?;
+        self.wait(part, &mut process, async || crds::get(client, account).await.map(drop)).await?;
         Ok(process)
     }
 
@@ -235,21 +200,10 @@ impl Launch<'_> {
         .await;
         let (tail, logs) = (process.log_tail(TAIL), self.logs());
         if let Some(status) = ended {
-            return Err(Error::Ended {
-                part: part.name(),
-                status: status.to_string(),
-                tail,
-                logs,
-            });
+            return Err(Error::Ended { part: part.name(), status: status.to_string(), tail, logs });
         }
         let within = self.options.start_within;
-        outcome.map_err(|reason| Error::NotReady {
-            part: part.name(),
-            within,
-            reason,
-            tail,
-            logs,
-        })
+        outcome.map_err(|reason| Error::NotReady { part: part.name(), within, reason, tail, logs })
     }
 
     fn logs(&self) -> PathBuf {
@@ -260,17 +214,12 @@ impl Launch<'_> {
 /// A port of loopback that is free now. Another process can take it before it is used; see [`start`].
 fn free_port() -> Result<u16, Error> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
-    Ok(listener
-        .local_addr()
-        .map_err(Error::io("find a free port"))?
-        .port())
+    Ok(listener.local_addr().map_err(Error::io("find a free port"))?.port())
 }
 
 /// Whether it is our etcd that answers: on a port that was lost, it would be somebody else's.
 async fn etcd_is(http: &reqwest::Client, url: &str, name: &str) -> Result<(), String> {
-    let request = http
-        .post(format!("{url}/v3/cluster/member/list"))
-        .json(&json!({}));
+    let request = http.post(format!("{url}/v3/cluster/member/list")).json(&json!({}));
     let answer = request.send().await.map_err(|error| error.to_string())?;
     let members: Value = answer.json().await.map_err(|error| error.to_string())?;
     if members["members"][0]["name"] == name {

@@ -87,9 +87,7 @@ fn unknown(what: &str, id: &str) -> Refused {
 }
 
 fn body<T>(given: Given<T>) -> Result<T, Refused> {
-    given
-        .map(|Json(body)| body)
-        .map_err(|error| Refused(StatusCode::BAD_REQUEST, error.body_text()))
+    given.map(|Json(body)| body).map_err(|error| Refused(StatusCode::BAD_REQUEST, error.body_text()))
 }
 
 fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refused> {
@@ -97,12 +95,8 @@ fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Refused> {
 }
 
 pub(super) fn router() -> Router<Arc<Shared>> {
-    let nothing_here = || async {
-        Refused(
-            StatusCode::NOT_FOUND,
-            "no such admin route; see GET /_emulator".to_owned(),
-        )
-    };
+    let nothing_here =
+        || async { Refused(StatusCode::NOT_FOUND, "no such admin route; see GET /_emulator".to_owned()) };
     organizations()
         .merge(projects())
         .merge(faults())
@@ -118,14 +112,8 @@ fn organizations() -> Router<Arc<Shared>> {
         .route("/organizations/{id}/modes", get(read_modes).patch(patch_modes))
         .route("/organizations/{id}/keys", post(add_organization_key))
         .route("/organization-keys/{key}", delete(revoke_organization_key))
-        .route(
-            "/organizations/{id}/budget",
-            post(burn_budget).delete(reset_budget),
-        )
-        .route(
-            "/organizations/{id}/projects",
-            get(list_projects).post(create_project),
-        )
+        .route("/organizations/{id}/budget", post(burn_budget).delete(reset_budget))
+        .route("/organizations/{id}/projects", get(list_projects).post(create_project))
 }
 
 async fn list_organizations(State(shared): Emulated) -> Response {
@@ -158,10 +146,7 @@ async fn patch_modes(
 ) -> Reply<Modes> {
     let changes = body(given)?;
     let state = &mut *shared.lock();
-    let known = state
-        .organizations
-        .get_mut(&id)
-        .ok_or_else(|| unknown("organization", &id))?;
+    let known = state.organizations.get_mut(&id).ok_or_else(|| unknown("organization", &id))?;
     let mut modes = json!(known.modes);
     for (name, value) in changes {
         modes[name] = value;
@@ -172,10 +157,7 @@ async fn patch_modes(
 
 async fn add_organization_key(State(shared): Emulated, Path(id): Path<String>) -> Reply {
     let state = &mut *shared.lock();
-    let known = state
-        .organizations
-        .get_mut(&id)
-        .ok_or_else(|| unknown("organization", &id))?;
+    let known = state.organizations.get_mut(&id).ok_or_else(|| unknown("organization", &id))?;
     Ok(Json(json!({"key": known.add_key()})))
 }
 
@@ -183,10 +165,7 @@ async fn revoke_organization_key(State(shared): Emulated, Path(key): Path<String
     if shared.lock().revoke_organization_key(&key) {
         return Ok(Json(json!({"revoked": 1})));
     }
-    Err(Refused(
-        StatusCode::NOT_FOUND,
-        "no such living organization key".to_owned(),
-    ))
+    Err(Refused(StatusCode::NOT_FOUND, "no such living organization key".to_owned()))
 }
 
 #[derive(Deserialize)]
@@ -198,20 +177,14 @@ struct Burn {
 async fn burn_budget(State(shared): Emulated, Path(id): Path<String>, given: Given<Burn>) -> Reply {
     let Burn { burn } = body(given)?;
     let state = &mut *shared.lock();
-    let known = state
-        .organizations
-        .get_mut(&id)
-        .ok_or_else(|| unknown("organization", &id))?;
+    let known = state.organizations.get_mut(&id).ok_or_else(|| unknown("organization", &id))?;
     known.burn(burn);
     Ok(Json(json!({"remaining": known.rate_headers().remaining})))
 }
 
 async fn reset_budget(State(shared): Emulated, Path(id): Path<String>) -> Reply {
     let state = &mut *shared.lock();
-    let known = state
-        .organizations
-        .get_mut(&id)
-        .ok_or_else(|| unknown("organization", &id))?;
+    let known = state.organizations.get_mut(&id).ok_or_else(|| unknown("organization", &id))?;
     known.budget.reset();
     Ok(Json(json!({"remaining": known.rate_headers().remaining})))
 }
@@ -241,20 +214,13 @@ async fn create_project(
     given: Given<ThirdPartyProject>,
 ) -> Reply<ProjectState> {
     let project = body(given)?;
-    shared
-        .lock()
-        .third_party_creates(&id, project)
-        .map(Json)
-        .ok_or_else(|| unknown("organization", &id))
+    shared.lock().third_party_creates(&id, project).map(Json).ok_or_else(|| unknown("organization", &id))
 }
 
 fn projects() -> Router<Arc<Shared>> {
     Router::new()
         .route("/projects/{id}", get(read_project).delete(delete_project))
-        .route(
-            "/projects/{id}/keys",
-            post(add_project_key).delete(revoke_project_keys),
-        )
+        .route("/projects/{id}/keys", post(add_project_key).delete(revoke_project_keys))
         .route("/projects/{id}/config", axum::routing::patch(patch_config))
         .route("/projects/{id}/lies", put(set_lies))
         .route("/project-keys/{key}", put(set_key_state))
@@ -268,20 +234,14 @@ async fn read_project(State(shared): Emulated, Path(id): Path<String>) -> Reply<
 
 async fn delete_project(State(shared): Emulated, Path(id): Path<String>) -> Reply {
     let state = &mut *shared.lock();
-    if state
-        .find(&id)
-        .is_some_and(|place| state.end_project(place, false))
-    {
+    if state.find(&id).is_some_and(|place| state.end_project(place, false)) {
         return Ok(Json(json!({"deleted": id})));
     }
     Err(unknown("live project", &id))
 }
 
 async fn add_project_key(State(shared): Emulated, Path(id): Path<String>) -> Reply {
-    let key = shared
-        .lock()
-        .add_project_key(&id)
-        .ok_or_else(|| unknown("live project", &id))?;
+    let key = shared.lock().add_project_key(&id).ok_or_else(|| unknown("live project", &id))?;
     Ok(Json(json!({"key": key})))
 }
 
@@ -345,11 +305,7 @@ async fn list_faults(State(shared): Emulated) -> Response {
 async fn inject(State(shared): Emulated, given: Given<FaultRule>) -> Reply {
     let rule = body(given)?;
     let state = &mut *shared.lock();
-    if let Some(id) = rule
-        .organization
-        .as_ref()
-        .filter(|id| !state.organizations.contains_key(*id))
-    {
+    if let Some(id) = rule.organization.as_ref().filter(|id| !state.organizations.contains_key(*id)) {
         return Err(unknown("organization", id));
     }
     Ok(Json(json!({"id": state.rules.add(rule)})))
@@ -368,13 +324,7 @@ async fn clear_fault(State(shared): Emulated, Path(id): Path<u64>) -> Reply {
 
 async fn list_gates(State(shared): Emulated) -> Reply<BTreeMap<String, usize>> {
     let state = shared.lock();
-    Ok(Json(
-        state
-            .gates
-            .all()
-            .map(|gate| (gate.name().to_owned(), gate.arrivals()))
-            .collect(),
-    ))
+    Ok(Json(state.gates.all().map(|gate| (gate.name().to_owned(), gate.arrivals())).collect()))
 }
 
 async fn open_gate(State(shared): Emulated, Path(name): Path<String>) -> Reply {
@@ -408,27 +358,11 @@ struct JournalQuery {
 
 async fn read_journal(State(shared): Emulated, Query(query): Query<JournalQuery>) -> Reply<Vec<Entry>> {
     let wanted = |entry: &&Entry| {
-        query
-            .organization
-            .as_ref()
-            .is_none_or(|id| entry.organization.as_ref() == Some(id))
-            && query
-                .operation
-                .is_none_or(|operation| entry.operation == Some(operation))
-            && query
-                .committed
-                .is_none_or(|committed| entry.committed == committed)
+        query.organization.as_ref().is_none_or(|id| entry.organization.as_ref() == Some(id))
+            && query.operation.is_none_or(|operation| entry.operation == Some(operation))
+            && query.committed.is_none_or(|committed| entry.committed == committed)
     };
-    Ok(Json(
-        shared
-            .lock()
-            .journal
-            .since(query.since)
-            .iter()
-            .filter(wanted)
-            .cloned()
-            .collect(),
-    ))
+    Ok(Json(shared.lock().journal.since(query.since).iter().filter(wanted).cloned().collect()))
 }
 
 async fn clear_journal(State(shared): Emulated) -> Reply {

@@ -47,13 +47,7 @@ pub(super) struct Answer {
 
 impl Answer {
     fn new(status: u16, body: Body) -> Self {
-        Self {
-            status,
-            body,
-            delivery: Delivery::Whole,
-            location: None,
-            retry_after_seconds: None,
-        }
+        Self { status, body, delivery: Delivery::Whole, location: None, retry_after_seconds: None }
     }
 
     pub(super) fn json(status: u16, body: Value) -> Self {
@@ -66,10 +60,7 @@ impl Answer {
 
     /// The connection is closed instead of an answer.
     pub(super) fn cut() -> Self {
-        Self {
-            delivery: Delivery::Cut,
-            ..Self::new(500, Body::Nothing)
-        }
+        Self { delivery: Delivery::Cut, ..Self::new(500, Body::Nothing) }
     }
 
     /// The top-level members of a 2xx with JSON.
@@ -85,17 +76,11 @@ impl Answer {
         let minutes = window_seconds.div_ceil(60);
         let message = format!("Rate limit exceeded. Limit: {limit} requests per {minutes} minutes");
         let flat = Self::json(429, json!({ "message": message }));
-        Self {
-            retry_after_seconds: Some(retry_after_seconds),
-            ..flat
-        }
+        Self { retry_after_seconds: Some(retry_after_seconds), ..flat }
     }
 
     pub(super) fn redirect() -> Self {
-        Self {
-            location: Some(REDIRECT_TARGET),
-            ..Self::new(302, Body::Nothing)
-        }
+        Self { location: Some(REDIRECT_TARGET), ..Self::new(302, Body::Nothing) }
     }
 
     /// A page of the edge or of the dashboard app (API 2).
@@ -123,10 +108,7 @@ impl Answer {
             return cut_response();
         }
         let (bytes, content_type) = match self.body {
-            Body::Json(value) => (
-                value.to_string().into_bytes(),
-                Some("application/json; charset=utf-8"),
-            ),
+            Body::Json(value) => (value.to_string().into_bytes(), Some("application/json; charset=utf-8")),
             Body::Html(page) => (page.as_bytes().to_vec(), Some("text/html; charset=utf-8")),
             Body::Nothing => (Vec::new(), None),
         };
@@ -181,8 +163,6 @@ fn short_body(bytes: &[u8], half: usize) -> Response<HttpBody> {
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     });
     let mut response = Response::new(HttpBody::from_stream(first.chain(end)));
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     response
 }

@@ -37,18 +37,12 @@ impl<'a> Credentials<'a> {
 
     /// The value of a credential header; an empty one counts as missing.
     fn value(&self, header: &str) -> Option<&'a str> {
-        self.0
-            .get(header)
-            .and_then(|value| value.to_str().ok())
-            .filter(|value| !value.is_empty())
+        self.0.get(header).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
     }
 
     /// The kind by the headers, whatever the values.
     pub(super) fn kind(&self) -> CredentialKind {
-        let count: usize = KINDS
-            .iter()
-            .map(|(header, _)| self.0.get_all(*header).iter().count())
-            .sum();
+        let count: usize = KINDS.iter().map(|(header, _)| self.0.get_all(*header).iter().count()).sum();
         match KINDS.iter().find(|(header, _)| self.0.contains_key(*header)) {
             None => CredentialKind::Nothing,
             Some((_, kind)) if count == 1 => *kind,
@@ -58,11 +52,8 @@ impl<'a> Credentials<'a> {
 
     /// The organization that the credential belongs or belonged to, also when it is dead; for the journal.
     pub(super) fn organization(&self, state: &State) -> Option<String> {
-        let by_organization_key = || {
-            state
-                .organization_of_key(self.value(ORGANIZATION_HEADER)?)
-                .map(|(id, _)| id.clone())
-        };
+        let by_organization_key =
+            || state.organization_of_key(self.value(ORGANIZATION_HEADER)?).map(|(id, _)| id.clone());
         let by_project_key = || {
             let place = state.project_of_key(self.value(PROJECT_HEADER)?)?;
             Some(state.projects[place].organization.clone())
@@ -89,11 +80,7 @@ impl<'a> Credentials<'a> {
         } else {
             self.project_caller(state, operation)?
         };
-        match state
-            .organizations
-            .get(&caller.organization)
-            .map(|organization| &organization.modes)
-        {
+        match state.organizations.get(&caller.organization).map(|organization| &organization.modes) {
             Some(modes) if modes.address_banned && is_organization_route => {
                 Err(Refusal::banned_on_organization_route())
             }
@@ -104,20 +91,12 @@ impl<'a> Credentials<'a> {
     }
 
     fn organization_caller(&self, state: &State) -> Result<Caller, Refusal> {
-        let key = self
-            .value(ORGANIZATION_HEADER)
-            .ok_or_else(Refusal::no_credential)?;
-        if ["ak_", "uak_", "ck_"]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
-        {
+        let key = self.value(ORGANIZATION_HEADER).ok_or_else(Refusal::no_credential)?;
+        if ["ak_", "uak_", "ck_"].iter().any(|prefix| key.starts_with(prefix)) {
             return Err(Refusal::no_credential());
         }
         match state.organization_of_key(key) {
-            Some((id, true)) => Ok(Caller {
-                organization: id.clone(),
-                project: None,
-            }),
+            Some((id, true)) => Ok(Caller { organization: id.clone(), project: None }),
             _ => Err(Refusal::invalid_organization_key()),
         }
     }
@@ -146,10 +125,7 @@ impl<'a> Credentials<'a> {
             KeyState::AddressNotAllowed => return Err(Refusal::address_not_allowed()),
             KeyState::Scoped(areas) => scope_covers(operation, |area| areas.contains(area))?,
         }
-        Ok(Caller {
-            organization: state.projects[place].organization.clone(),
-            project: Some(place),
-        })
+        Ok(Caller { organization: state.projects[place].organization.clone(), project: Some(place) })
     }
 }
 
@@ -157,11 +133,9 @@ impl<'a> Credentials<'a> {
 fn scope_covers(operation: Operation, has: impl Fn(&str) -> bool) -> Result<(), Refusal> {
     match operation {
         Operation::Categories if has("toolkits") => Ok(()),
-        Operation::Categories => Err(Refusal::insufficient_permissions(
-            "This API key does not have read access to toolkits",
-        )),
-        _ => Err(Refusal::insufficient_permissions(
-            "This API key does not have access to project settings",
-        )),
+        Operation::Categories => {
+            Err(Refusal::insufficient_permissions("This API key does not have read access to toolkits"))
+        }
+        _ => Err(Refusal::insufficient_permissions("This API key does not have access to project settings")),
     }
 }

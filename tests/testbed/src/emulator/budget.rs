@@ -42,9 +42,7 @@ impl Budget {
         if self.used >= limit {
             let left = Duration::from_secs(window_seconds.max(1).into()).saturating_sub(now - since);
             let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-            return Err(OverBudget {
-                retry_after_seconds: seconds.max(1),
-            });
+            return Err(OverBudget { retry_after_seconds: seconds.max(1) });
         }
         self.used += 1;
         Ok(())
@@ -66,10 +64,7 @@ impl Budget {
         match self.since {
             Some(since) if now.saturating_duration_since(since) < window => since,
             _ => {
-                *self = Self {
-                    used: 0,
-                    since: Some(now),
-                };
+                *self = Self { used: 0, since: Some(now) };
                 now
             }
         }
@@ -86,19 +81,9 @@ mod tests {
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         assert_eq!(budget.take(2, 60, at(0)), Ok(()));
         assert_eq!(budget.take(2, 60, at(10_000)), Ok(()));
-        assert_eq!(
-            budget.take(2, 60, at(10_500)),
-            Err(OverBudget {
-                retry_after_seconds: 50
-            })
-        );
+        assert_eq!(budget.take(2, 60, at(10_500)), Err(OverBudget { retry_after_seconds: 50 }));
         assert_eq!(budget.headers(2, 60, at(10_500)).remaining, 0);
-        assert_eq!(
-            budget.take(2, 60, at(59_999)),
-            Err(OverBudget {
-                retry_after_seconds: 1
-            })
-        );
+        assert_eq!(budget.take(2, 60, at(59_999)), Err(OverBudget { retry_after_seconds: 1 }));
         assert_eq!(budget.take(2, 60, at(60_000)), Ok(()));
         assert_eq!(budget.headers(2, 60, at(60_001)).remaining, 1);
         assert_eq!(budget.headers(2, 60, at(120_001)).remaining, 2);

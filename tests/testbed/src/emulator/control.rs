@@ -40,11 +40,8 @@ impl Control {
     /// The id is in use.
     pub fn add_organization(&self, options: OrganizationOptions) -> Organization {
         let name = options.name.clone();
-        let (id, key) = known(
-            self.shared.lock().add_organization(options),
-            "a free organization id, not",
-            &name,
-        );
+        let (id, key) =
+            known(self.shared.lock().add_organization(options), "a free organization id, not", &name);
         Organization { id, name, key }
     }
 
@@ -91,11 +88,7 @@ impl Control {
     }
 
     fn organization<T>(&self, id: &str, with: impl FnOnce(&mut OrganizationState) -> T) -> T {
-        known(
-            self.shared.lock().organizations.get_mut(id).map(with),
-            "a known organization, not",
-            id,
-        )
+        known(self.shared.lock().organizations.get_mut(id).map(with), "a known organization, not", id)
     }
 }
 
@@ -113,9 +106,7 @@ impl Control {
     /// Somebody else deletes a project. False: it was deleted before, or never there.
     pub fn delete_project(&self, project_id: &str) -> bool {
         let state = &mut *self.shared.lock();
-        state
-            .find(project_id)
-            .is_some_and(|place| state.end_project(place, false))
+        state.find(project_id).is_some_and(|place| state.end_project(place, false))
     }
 
     /// Somebody else revokes all keys of a project; gives how many there were.
@@ -125,20 +116,12 @@ impl Control {
 
     /// Somebody makes one more key in the dashboard; gives it.
     pub fn add_project_key(&self, project_id: &str) -> String {
-        known(
-            self.shared.lock().add_project_key(project_id),
-            "a live project, not",
-            project_id,
-        )
+        known(self.shared.lock().add_project_key(project_id), "a live project, not", project_id)
     }
 
     /// Changes what a project key may do. False: there is no such living key.
     pub fn set_key_state(&self, key: &str, state: KeyState) -> bool {
-        self.shared
-            .lock()
-            .key_mut(key)
-            .map(|key| key.state = state)
-            .is_some()
+        self.shared.lock().key_mut(key).map(|key| key.state = state).is_some()
     }
 
     /// Somebody changes a setting in the dashboard; `null` unsets it. The value is not checked.
@@ -175,9 +158,7 @@ impl Control {
     /// A project, also a deleted one.
     pub fn project(&self, project_id: &str) -> Option<ProjectState> {
         let state = &*self.shared.lock();
-        state
-            .find(project_id)
-            .map(|place| ProjectState::from(&state.projects[place]))
+        state.find(project_id).map(|place| ProjectState::from(&state.projects[place]))
     }
 
     /// The id of the project that a key opens, if it opens one now.
@@ -189,11 +170,7 @@ impl Control {
     }
 
     fn project_mut<T>(&self, id: &str, with: impl FnOnce(&mut Project) -> T) -> T {
-        known(
-            self.shared.lock().find_mut(id).map(with),
-            "a known project, not",
-            id,
-        )
+        known(self.shared.lock().find_mut(id).map(with), "a known project, not", id)
     }
 }
 
@@ -209,12 +186,7 @@ impl Control {
 
     /// The next `times` requests of one operation in one organization fail in this way.
     pub fn fault(&self, organization: &str, operation: Operation, fault: Fault, times: u32) -> u64 {
-        self.inject(
-            FaultRule::new(fault)
-                .organization(organization)
-                .operation(operation)
-                .times(times),
-        )
+        self.inject(FaultRule::new(fault).organization(organization).operation(operation).times(times))
     }
 
     /// Takes a rule back. False: it is used up or was never there.
@@ -231,13 +203,7 @@ impl Control {
     /// How many rules of one organization are not used up.
     pub fn faults_left(&self, organization: &str) -> usize {
         let of_it = |rule: &FaultRule| rule.organization.as_deref() == Some(organization);
-        self.shared
-            .lock()
-            .rules
-            .active()
-            .iter()
-            .filter(|active| of_it(&active.rule))
-            .count()
+        self.shared.lock().rules.active().iter().filter(|active| of_it(&active.rule)).count()
     }
 
     /// The gate of this name, made closed at first use.
@@ -291,28 +257,15 @@ impl Control {
     /// The requests of an organization that changed the state, in order of their effects.
     pub fn effects(&self, organization: &str) -> Vec<Entry> {
         let of_it = |entry: &&Entry| entry.committed && entry.organization.as_deref() == Some(organization);
-        let mut effects: Vec<Entry> = self
-            .shared
-            .lock()
-            .journal
-            .since(0)
-            .iter()
-            .filter(of_it)
-            .cloned()
-            .collect();
+        let mut effects: Vec<Entry> =
+            self.shared.lock().journal.since(0).iter().filter(of_it).cloned().collect();
         effects.sort_by_key(|entry| entry.commit);
         effects
     }
 
     /// Requests to no route of the API: followed redirects, wrong paths. A good client makes none.
     pub fn unknown_routes(&self) -> usize {
-        self.shared
-            .lock()
-            .journal
-            .since(0)
-            .iter()
-            .filter(|entry| entry.operation.is_none())
-            .count()
+        self.shared.lock().journal.since(0).iter().filter(|entry| entry.operation.is_none()).count()
     }
 
     fn tally(
@@ -332,10 +285,7 @@ impl Control {
     }
 }
 
-#[expect(
-    clippy::panic,
-    reason = "a test that names something unknown is wrong and must stop there"
-)]
+#[expect(clippy::panic, reason = "a test that names something unknown is wrong and must stop there")]
 #[track_caller]
 fn known<T>(found: Option<T>, wanted: &str, given: &str) -> T {
     found.unwrap_or_else(|| panic!("the emulator needs {wanted} {given}"))

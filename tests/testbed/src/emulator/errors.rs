@@ -15,14 +15,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(status: u16, code: u32, slug: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            slug,
-            message: message.into(),
-            suggested_fix: "",
-            errors: Vec::new(),
-        }
+        Self { status, code, slug, message: message.into(), suggested_fix: "", errors: Vec::new() }
     }
 
     /// A generic `HTTP_<Name>` error; its code is 10000 and the status (API 10.2).
@@ -55,23 +48,13 @@ impl Refusal {
 
     /// A user key in the header of project keys: the mismatch is named, the key is not echoed (API 3).
     pub(super) fn user_key_in_project_header() -> Self {
-        Self::new(
-            401,
-            902,
-            "Auth_Unauthorized",
-            "A user API key was sent in the x-api-key header",
-        )
-        .fix("Send user API keys in the x-user-api-key header.")
+        Self::new(401, 902, "Auth_Unauthorized", "A user API key was sent in the x-api-key header")
+            .fix("Send user API keys in the x-user-api-key header.")
     }
 
     /// A user key, of which the emulator knows none.
     pub(super) fn user_key_dead() -> Self {
-        Self::new(
-            401,
-            2113,
-            "UserApiKey_Unauthorized",
-            "Invalid or revoked user API key",
-        )
+        Self::new(401, 2113, "UserApiKey_Unauthorized", "Invalid or revoked user API key")
     }
 
     /// An organization key that is unknown or revoked.
@@ -82,13 +65,8 @@ impl Refusal {
 
     /// A project key that is unknown, revoked, or of a deleted project.
     pub(super) fn invalid_project_key(masked: &str) -> Self {
-        Self::new(
-            401,
-            801,
-            "APIKey_InvalidAPIKey",
-            format!("Invalid API key: {masked}"),
-        )
-        .fix("Check that the API key is correct and has not been revoked.")
+        Self::new(401, 801, "APIKey_InvalidAPIKey", format!("Invalid API key: {masked}"))
+            .fix("Check that the API key is correct and has not been revoked.")
     }
 
     /// A project key past its expiry.
@@ -125,33 +103,19 @@ impl Refusal {
 
     /// The organization is suspended.
     pub(super) fn organization_suspended() -> Self {
-        Self::new(
-            403,
-            2206,
-            "Organization_InsufficientPermissions",
-            "Organization is suspended",
-        )
+        Self::new(403, 2206, "Organization_InsufficientPermissions", "Organization is suspended")
     }
 
     /// A body, a query or a path that is not valid.
     pub(super) fn validation(errors: Vec<String>) -> Self {
-        let refusal = Self::new(
-            400,
-            10_400,
-            "HTTP_BadRequest",
-            "Validation error while processing request",
-        );
+        let refusal = Self::new(400, 10_400, "HTTP_BadRequest", "Validation error while processing request");
         Self { errors, ..refusal }
     }
 
     /// A name that is taken, as 409 or as the older 400 (API 5.1).
     pub(super) fn name_taken(name: &str, as_400: bool) -> Self {
         let message = format!("Project with name {name} already exists in this organization");
-        let (status, slug) = if as_400 {
-            (400, "HTTP_BadRequest")
-        } else {
-            (409, "HTTP_Conflict")
-        };
+        let (status, slug) = if as_400 { (400, "HTTP_BadRequest") } else { (409, "HTTP_Conflict") };
         Self::generic(status, slug, message)
     }
 

@@ -70,9 +70,7 @@ impl Received {
         let wrong = |message: &str| Refusal::validation(vec![message.to_owned()]);
         let bytes = self.body.as_ref().map_err(|message| wrong(message))?;
         let is_json = self.header("content-type").is_some_and(|kind| {
-            kind.split(';')
-                .next()
-                .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+            kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
         });
         if !is_json {
             return Err(wrong("content-type: must be application/json"));
@@ -99,24 +97,13 @@ struct Exchange {
 /// Serves a request; resolves with its answer. Dropping the future does not stop the request.
 pub(super) async fn serve(shared: Arc<Shared>, received: Received) -> Response<HttpBody> {
     let request_id = received.request_id();
-    let mut exchange = Exchange {
-        shared: Arc::clone(&shared),
-        received,
-        request_id,
-        sequence: 0,
-    };
+    let mut exchange = Exchange { shared: Arc::clone(&shared), received, request_id, sequence: 0 };
     let admitted = exchange.arrive();
-    let mut presence = Presence {
-        shared,
-        sequence: exchange.sequence,
-        answered: false,
-    };
+    let mut presence = Presence { shared, sequence: exchange.sequence, answered: false };
     let (sender, answer) = oneshot::channel();
     match admitted {
         Err(answer) => exchange.deliver(answer, sender),
-        Ok(admitted) => drop(tokio::spawn(
-            async move { exchange.proceed(admitted, sender).await },
-        )),
+        Ok(admitted) => drop(tokio::spawn(async move { exchange.proceed(admitted, sender).await })),
     }
     let response = answer.await.unwrap_or_else(|_| cut_response());
     presence.answered = true;
@@ -133,10 +120,7 @@ struct Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         if !self.answered {
-            self.shared
-                .lock()
-                .journal
-                .amend(self.sequence, |entry| entry.outcome = Outcome::Abandoned);
+            self.shared.lock().journal.amend(self.sequence, |entry| entry.outcome = Outcome::Abandoned);
         }
     }
 }
@@ -156,18 +140,13 @@ impl Exchange {
         if let Some(answer) = self.settings_are_gone(state, operation) {
             return Err(answer);
         }
-        let caller = Credentials::of(&self.received.headers)
-            .authenticate(state, operation)
-            .map_err(refused)?;
+        let caller =
+            Credentials::of(&self.received.headers).authenticate(state, operation).map_err(refused)?;
         if let Err((seconds, limit, window)) = state.take_budget(&caller.organization) {
             return Err(Answer::over_budget(seconds, limit, window.as_secs()));
         }
         let faults = self.draw_faults(state, operation, &caller);
-        Ok(Admitted {
-            operation,
-            caller,
-            faults,
-        })
+        Ok(Admitted { operation, caller, faults })
     }
 
     fn open_entry(&mut self, state: &mut State) {
@@ -186,22 +165,16 @@ impl Exchange {
             credential: credentials.kind(),
         });
         let organization = credentials.organization(state);
-        state
-            .journal
-            .amend(self.sequence, |entry| entry.organization = organization);
+        state.journal.amend(self.sequence, |entry| entry.organization = organization);
         let place = match received.project_id.as_str() {
             "" => credentials.project(state),
             id => state.find(id),
         };
         if let Some(project) = place.map(|place| &state.projects[place]) {
-            state
-                .journal
-                .about(self.sequence, Some(&project.id), Some(&project.name));
+            state.journal.about(self.sequence, Some(&project.id), Some(&project.name));
         } else {
             let id = Some(received.project_id.as_str()).filter(|id| !id.is_empty());
-            state
-                .journal
-                .about(self.sequence, id, self.given_name().as_deref());
+            state.journal.about(self.sequence, id, self.given_name().as_deref());
         }
     }
 
@@ -227,19 +200,12 @@ impl Exchange {
     fn draw_faults(&self, state: &mut State, operation: Operation, caller: &Caller) -> Taken {
         let name = self.given_name();
         let by_path = (!self.received.project_id.is_empty()).then_some(self.received.project_id.as_str());
-        let known = caller
-            .project
-            .or_else(|| state.find(by_path?))
-            .map(|place| &state.projects[place]);
+        let known = caller.project.or_else(|| state.find(by_path?)).map(|place| &state.projects[place]);
         let project = [
             known.map(|project| project.id.as_str()).or(by_path),
             known.map(|project| project.name.as_str()).or(name.as_deref()),
         ];
-        state.rules.take(&Subject {
-            organization: &caller.organization,
-            operation,
-            project,
-        })
+        state.rules.take(&Subject { organization: &caller.organization, operation, project })
     }
 
     async fn proceed(self, admitted: Admitted, sender: oneshot::Sender<Response<HttpBody>>) {
@@ -283,18 +249,12 @@ impl Exchange {
         let state = &mut *self.shared.lock();
         match self.perform(state, admitted) {
             Err(refusal) => Answer::refused(&refusal, &self.request_id),
-            Ok(Done {
-                body,
-                committed,
-                project,
-            }) => {
+            Ok(Done { body, committed, project }) => {
                 if committed {
                     state.journal.commit(self.sequence);
                 }
                 if let Some(project) = project.map(|place| &state.projects[place]) {
-                    state
-                        .journal
-                        .about(self.sequence, Some(&project.id), Some(&project.name));
+                    state.journal.about(self.sequence, Some(&project.id), Some(&project.name));
                 }
                 Answer::json(200, body)
             }

@@ -140,30 +140,15 @@ impl Fault {
     pub(super) fn answer_before(&self, operation: Operation, request_id: &str) -> Option<Answer> {
         let refused = |refusal: Refusal| Some(Answer::refused(&refusal, request_id));
         match self {
-            Self::Cut {
-                point: Point::BeforeCommit,
+            Self::Cut { point: Point::BeforeCommit } | Self::CommitLate { answer: LateAnswer::Cut, .. } => {
+                Some(Answer::cut())
             }
-            | Self::CommitLate {
-                answer: LateAnswer::Cut,
-                ..
-            } => Some(Answer::cut()),
-            Self::CommitLate {
-                answer: LateAnswer::GatewayTimeout,
-                ..
-            } => refused(Refusal::server(504)),
-            Self::ServerError {
-                point: Point::BeforeCommit,
-                status,
-            } => refused(Refusal::server(*status)),
-            Self::Html {
-                point: Point::BeforeCommit,
-                status,
-            } => Some(Answer::edge_page(*status)),
-            Self::Answer {
-                point: Point::BeforeCommit,
-                status,
-                body,
-            } => Some(Answer::json(*status, body.clone())),
+            Self::CommitLate { answer: LateAnswer::GatewayTimeout, .. } => refused(Refusal::server(504)),
+            Self::ServerError { point: Point::BeforeCommit, status } => refused(Refusal::server(*status)),
+            Self::Html { point: Point::BeforeCommit, status } => Some(Answer::edge_page(*status)),
+            Self::Answer { point: Point::BeforeCommit, status, body } => {
+                Some(Answer::json(*status, body.clone()))
+            }
             Self::Redirect => Some(Answer::redirect()),
             Self::RateLimited { retry_after_seconds } => {
                 Some(Answer::over_budget(*retry_after_seconds, 10_000, 60))
@@ -176,9 +161,9 @@ impl Fault {
                 refused(Refusal::banned_on_organization_route())
             }
             Self::AccessDenied => refused(Refusal::banned_on_project_route()),
-            Self::Forbidden => refused(Refusal::forbidden(
-                "You do not have permission to perform this action",
-            )),
+            Self::Forbidden => {
+                refused(Refusal::forbidden("You do not have permission to perform this action"))
+            }
             Self::BadRequest { message } => refused(Refusal::validation(vec![message.clone()])),
             _ => None,
         }
@@ -187,24 +172,14 @@ impl Fault {
     /// What becomes of the answer after the effect.
     pub(super) fn alter(&self, mut answer: Answer, request_id: &str) -> Answer {
         match self {
-            Self::Cut {
-                point: Point::AfterCommit,
-            } => return Answer::cut(),
-            Self::ServerError {
-                point: Point::AfterCommit,
-                status,
-            } => {
+            Self::Cut { point: Point::AfterCommit } => return Answer::cut(),
+            Self::ServerError { point: Point::AfterCommit, status } => {
                 return Answer::refused(&Refusal::server(*status), request_id);
             }
-            Self::Html {
-                point: Point::AfterCommit,
-                status,
-            } => return Answer::edge_page(*status),
-            Self::Answer {
-                point: Point::AfterCommit,
-                status,
-                body,
-            } => return Answer::json(*status, body.clone()),
+            Self::Html { point: Point::AfterCommit, status } => return Answer::edge_page(*status),
+            Self::Answer { point: Point::AfterCommit, status, body } => {
+                return Answer::json(*status, body.clone());
+            }
             Self::ShortBody => answer.delivery = Delivery::ShortBody,
             Self::CutJson => answer.delivery = Delivery::CutJson,
             Self::WithoutMember { name } => {
@@ -272,13 +247,7 @@ pub struct FaultRule {
 impl FaultRule {
     /// A rule that strikes every request until it is cleared.
     pub fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            organization: None,
-            operation: None,
-            project: None,
-            times: None,
-        }
+        Self { fault, organization: None, operation: None, project: None, times: None }
     }
 
     /// Only for this organization.
@@ -310,16 +279,9 @@ impl FaultRule {
     }
 
     fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.organization
-            .as_deref()
-            .is_none_or(|id| id == subject.organization)
-            && self
-                .operation
-                .is_none_or(|operation| operation == subject.operation)
-            && self
-                .project
-                .as_deref()
-                .is_none_or(|project| subject.project.contains(&Some(project)))
+        self.organization.as_deref().is_none_or(|id| id == subject.organization)
+            && self.operation.is_none_or(|operation| operation == subject.operation)
+            && self.project.as_deref().is_none_or(|project| subject.project.contains(&Some(project)))
             && self.times != Some(0)
     }
 }

@@ -16,11 +16,7 @@ pub struct Gate {
 
 impl Gate {
     fn closed(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            permits: Arc::new(Semaphore::new(0)),
-            arrivals: watch::Sender::new(0),
-        }
+        Self { name: name.to_owned(), permits: Arc::new(Semaphore::new(0)), arrivals: watch::Sender::new(0) }
     }
 
     /// Its name, for [`Fault::Hold`](super::Fault::Hold) and [`Fault::CommitLate`](super::Fault::CommitLate).
@@ -46,11 +42,7 @@ impl Gate {
     /// Resolves as soon as `requests` requests have reached it. Put a deadline around it.
     pub async fn arrived(&self, requests: usize) {
         // The sender lives in `self`, so the channel cannot close while this waits.
-        let _ = self
-            .arrivals
-            .subscribe()
-            .wait_for(|arrivals| *arrivals >= requests)
-            .await;
+        let _ = self.arrivals.subscribe().wait_for(|arrivals| *arrivals >= requests).await;
     }
 
     /// Waits here until the gate is open or lets this request pass.
@@ -70,10 +62,7 @@ pub(super) struct Gates(BTreeMap<String, Gate>);
 impl Gates {
     /// The gate of this name, made closed at first use.
     pub(super) fn named(&mut self, name: &str) -> Gate {
-        self.0
-            .entry(name.to_owned())
-            .or_insert_with(|| Gate::closed(name))
-            .clone()
+        self.0.entry(name.to_owned()).or_insert_with(|| Gate::closed(name)).clone()
     }
 
     /// All gates that have been named, in order of their names.

@@ -90,20 +90,18 @@ pub(super) fn mask(key: &str) -> String {
 
 /// `text` with every key of the emulator replaced by `[redacted key]`.
 pub(super) fn redact(text: &str) -> String {
-    [KEY_MARKER, ORG_KEY_MARKER]
-        .iter()
-        .fold(text.to_owned(), |text, marker| {
-            let mut clean = String::with_capacity(text.len());
-            let mut rest = text.as_str();
-            while let Some(at) = rest.find(marker) {
-                let (before, key) = rest.split_at(at);
-                let end = key.bytes().take_while(|byte| NANO.contains(byte)).count();
-                clean.push_str(before);
-                clean.push_str("[redacted key]");
-                rest = &key[end..];
-            }
-            clean + rest
-        })
+    [KEY_MARKER, ORG_KEY_MARKER].iter().fold(text.to_owned(), |text, marker| {
+        let mut clean = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(marker) {
+            let (before, key) = rest.split_at(at);
+            let end = key.bytes().take_while(|byte| NANO.contains(byte)).count();
+            clean.push_str(before);
+            clean.push_str("[redacted key]");
+            rest = &key[end..];
+        }
+        clean + rest
+    })
 }
 
 #[cfg(test)]
@@ -114,10 +112,7 @@ mod tests {
     fn keys_and_ids_have_the_documented_lengths_and_never_repeat() {
         let keys: std::collections::HashSet<String> = (0..500).map(|_| project_key()).collect();
         assert_eq!(keys.len(), 500);
-        assert!(
-            keys.iter()
-                .all(|key| key.len() == "ak_".len() + 20 && key.starts_with(KEY_MARKER))
-        );
+        assert!(keys.iter().all(|key| key.len() == "ak_".len() + 20 && key.starts_with(KEY_MARKER)));
         assert_eq!(organization_key().len(), "oak_".len() + 20);
         assert!(!organization_key().contains(KEY_MARKER));
         assert!(is_project_id(&project_id()));

@@ -42,10 +42,7 @@ impl Operation {
 
     /// Whether it takes the organization key; the others take a project key.
     pub fn is_organization_route(self) -> bool {
-        matches!(
-            self,
-            Self::Create | Self::List | Self::Read | Self::Delete | Self::Regenerate
-        )
+        matches!(self, Self::Create | Self::List | Self::Read | Self::Delete | Self::Regenerate)
     }
 }
 
@@ -157,10 +154,7 @@ impl Journal {
 
     /// Changes an entry; nothing happens when it has been cleared meanwhile.
     pub(super) fn amend(&mut self, sequence: u64, change: impl FnOnce(&mut Entry)) {
-        if let Ok(place) = self
-            .entries
-            .binary_search_by_key(&sequence, |entry| entry.sequence)
-        {
+        if let Ok(place) = self.entries.binary_search_by_key(&sequence, |entry| entry.sequence) {
             change(&mut self.entries[place]);
         }
     }

@@ -67,10 +67,7 @@ pub enum View {
 /// The switches of one organization. The default is API 15 to the letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent switches that tests turn one by one"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches that tests turn one by one")]
 pub struct Modes {
     /// Whether keys can be regenerated; otherwise 403 (API 5.6). Default true.
     pub regenerate_enabled: bool,
@@ -149,9 +146,6 @@ pub struct OrganizationOptions {
 impl OrganizationOptions {
     /// An organization of this name with every default.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
+        Self { name: name.into(), ..Self::default() }
     }
 }

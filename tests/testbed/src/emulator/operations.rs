@@ -27,38 +27,23 @@ pub(super) struct Done {
 
 impl Done {
     pub(super) fn read(body: Value, project: Option<usize>) -> Self {
-        Self {
-            body,
-            committed: false,
-            project,
-        }
+        Self { body, committed: false, project }
     }
 
     fn changed(body: Value, project: usize) -> Self {
-        Self {
-            body,
-            committed: true,
-            project: Some(project),
-        }
+        Self { body, committed: true, project: Some(project) }
     }
 }
 
 type Query<'a> = &'a [(String, String)];
 
 fn query_value<'a>(query: Query<'a>, name: &str) -> Option<&'a str> {
-    query
-        .iter()
-        .find(|(given, _)| given == name)
-        .map(|(_, value)| value.as_str())
+    query.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
 }
 
 /// `POST …/org/owner/project/new` (API 5.1, 15.3).
 pub(super) fn create(state: &mut State, organization: &str, body: &Value) -> Result<Done, Refusal> {
-    let modes = state
-        .organizations
-        .get(organization)
-        .map(|known| known.modes.clone())
-        .unwrap_or_default();
+    let modes = state.organizations.get(organization).map(|known| known.modes.clone()).unwrap_or_default();
     let Value::Object(given) = body else {
         return Err(Refusal::validation(vec!["body: must be an object".to_owned()]));
     };
@@ -66,15 +51,10 @@ pub(super) fn create(state: &mut State, organization: &str, body: &Value) -> Res
     if state.name_is_taken(organization, &new.name) {
         return Err(Refusal::name_taken(&new.name, modes.conflict_answers_400));
     }
-    let place = state
-        .make_project(organization, new)
-        .ok_or_else(Refusal::project_not_found)?;
+    let place = state.make_project(organization, new).ok_or_else(Refusal::project_not_found)?;
     let project = &state.projects[place];
     let key = project.keys.first().map(|key| key.value.as_str());
-    Ok(Done::changed(
-        json!({"id": project.id, "name": project.name, "api_key": key}),
-        place,
-    ))
+    Ok(Done::changed(json!({"id": project.id, "name": project.name, "api_key": key}), place))
 }
 
 fn validate_creation(given: &Map<String, Value>, strict: bool) -> Result<NewProject, Vec<String>> {
@@ -85,11 +65,7 @@ fn validate_creation(given: &Map<String, Value>, strict: bool) -> Result<NewProj
         Some(Ok(name)) if !(3..=75).contains(&name.chars().count()) => {
             Err("name: must have 3 to 75 characters")
         }
-        Some(Ok(name))
-            if !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) =>
-        {
+        Some(Ok(name)) if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) => {
             Err("name: must match ^[a-zA-Z0-9_-]+$")
         }
         Some(Ok(name)) => Ok(name.to_owned()),
@@ -106,9 +82,8 @@ fn validate_creation(given: &Map<String, Value>, strict: bool) -> Result<NewProj
             false
         }
     };
-    let config = given.get("config").map_or(Ok(Map::new()), |config| {
-        settings::validate_at_creation(config, strict)
-    });
+    let config =
+        given.get("config").map_or(Ok(Map::new()), |config| settings::validate_at_creation(config, strict));
     let config = config.unwrap_or_else(|wrong| {
         errors.extend(wrong);
         Map::new()
@@ -119,12 +94,7 @@ fn validate_creation(given: &Map<String, Value>, strict: bool) -> Result<NewProj
         errors.extend(unknown.map(|member| format!("{member}: unknown member")));
     }
     if errors.is_empty() {
-        Ok(NewProject {
-            name,
-            with_key,
-            config,
-            ..NewProject::default()
-        })
+        Ok(NewProject { name, with_key, config, ..NewProject::default() })
     } else {
         Err(errors)
     }
@@ -142,10 +112,8 @@ impl Cursor {
     fn from_query(query: Query<'_>, default_limit: u32) -> Result<Self, Refusal> {
         let wrong = |message: &str| Refusal::validation(vec![message.to_owned()]);
         if let Some(text) = query_value(query, "cursor") {
-            let cursor = STANDARD
-                .decode(text)
-                .ok()
-                .and_then(|json| serde_json::from_slice::<Self>(&json).ok());
+            let cursor =
+                STANDARD.decode(text).ok().and_then(|json| serde_json::from_slice::<Self>(&json).ok());
             return match cursor {
                 Some(cursor) if cursor.page >= 1 && (1..=MAX_PAGE_SIZE).contains(&cursor.limit) => Ok(cursor),
                 _ => Err(wrong("cursor: is malformed")),
@@ -158,10 +126,7 @@ impl Cursor {
                 Ok(limit) => limit,
             },
         };
-        Ok(Self {
-            page: 1,
-            limit: limit.clamp(1, MAX_PAGE_SIZE),
-        })
+        Ok(Self { page: 1, limit: limit.clamp(1, MAX_PAGE_SIZE) })
     }
 
     fn next(&self) -> String {
@@ -191,16 +156,10 @@ pub(super) fn list(state: &State, organization: &str, query: Query<'_>) -> Resul
         .collect();
     let total = shown.len() as u64;
     let start = (cursor.page - 1).saturating_mul(cursor.limit);
-    let (skip, take) = (
-        usize::try_from(start).unwrap_or(usize::MAX),
-        usize::try_from(cursor.limit).unwrap_or(0),
-    );
-    let page: Vec<Value> = shown
-        .iter()
-        .skip(skip)
-        .take(take)
-        .map(|(project, gone)| project_item(project, *gone))
-        .collect();
+    let (skip, take) =
+        (usize::try_from(start).unwrap_or(usize::MAX), usize::try_from(cursor.limit).unwrap_or(0));
+    let page: Vec<Value> =
+        shown.iter().skip(skip).take(take).map(|(project, gone)| project_item(project, *gone)).collect();
     let more = start.saturating_add(page.len() as u64) < total && !page.is_empty();
     let body = json!({
         "data": page,
@@ -245,32 +204,20 @@ fn wire_time(time: Timestamp) -> String {
 /// The place of a live project of this organization; 400 for a malformed id, 404 for everything else (API 15.5).
 fn own_project(state: &State, organization: &str, id: &str, view: Option<View>) -> Result<usize, Refusal> {
     if !is_project_id(id) {
-        return Err(Refusal::validation(vec![
-            "nano_id: must be a project id (pr_...)".to_owned(),
-        ]));
+        return Err(Refusal::validation(vec!["nano_id: must be a project id (pr_...)".to_owned()]));
     }
     let place = state.find(id).ok_or_else(Refusal::project_not_found)?;
     let project = &state.projects[place];
-    let known = state
-        .organizations
-        .get(organization)
-        .ok_or_else(Refusal::project_not_found)?;
+    let known = state.organizations.get(organization).ok_or_else(Refusal::project_not_found)?;
     let horizon = known.horizon(view.unwrap_or(View::Live));
     let gone = project.ended_by.is_some_and(|commit| commit <= horizon);
     let visible = project.organization == organization && project.made_by <= horizon && !gone;
-    if visible {
-        Ok(place)
-    } else {
-        Err(Refusal::project_not_found())
-    }
+    if visible { Ok(place) } else { Err(Refusal::project_not_found()) }
 }
 
 /// `GET …/org/owner/project/{nano_id}` (API 5.3, 15.5).
 pub(super) fn read(state: &State, organization: &str, id: &str) -> Result<Done, Refusal> {
-    let view = state
-        .organizations
-        .get(organization)
-        .map(|known| known.modes.read_view);
+    let view = state.organizations.get(organization).map(|known| known.modes.read_view);
     let place = own_project(state, organization, id, view)?;
     let project = &state.projects[place];
     if project.lies.contains(&Lie::ReadSays404) {
@@ -295,9 +242,7 @@ pub(super) fn delete(
         None | Some("" | "false") => false,
         Some("true") => true,
         Some(_) => {
-            return Err(Refusal::validation(vec![
-                "revoke_on_delete: must be a boolean".to_owned(),
-            ]));
+            return Err(Refusal::validation(vec!["revoke_on_delete: must be a boolean".to_owned()]));
         }
     };
     let place = own_project(state, organization, id, None)?;
@@ -314,14 +259,9 @@ pub(super) fn regenerate(state: &mut State, organization: &str, id: &str) -> Res
     if !is_project_id(id) {
         own_project(state, organization, id, None)?;
     }
-    let enabled = state
-        .organizations
-        .get(organization)
-        .is_some_and(|known| known.modes.regenerate_enabled);
+    let enabled = state.organizations.get(organization).is_some_and(|known| known.modes.regenerate_enabled);
     if !enabled {
-        return Err(Refusal::forbidden(
-            "API key regeneration is not enabled for this organization",
-        ));
+        return Err(Refusal::forbidden("API key regeneration is not enabled for this organization"));
     }
     let place = own_project(state, organization, id, None)?;
     state.projects[place].keys.clear();

@@ -30,10 +30,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     for removed in ["/api/v1/{*rest}", "/api/v2/{*rest}"] {
         router = router.route(removed, any(To(Target::RemovedVersion)));
     }
-    router
-        .fallback(To(Target::Nowhere))
-        .method_not_allowed_fallback(To(Target::Nowhere))
-        .with_state(shared)
+    router.fallback(To(Target::Nowhere)).method_not_allowed_fallback(To(Target::Nowhere)).with_state(shared)
 }
 
 /// The routes of one version; not nested, because nesting hides the prefix from the journal.
@@ -43,22 +40,13 @@ fn api(version: &str) -> Router<Arc<Shared>> {
     Router::new()
         .route(&format!("{project}/new"), post(on(Operation::Create)))
         .route(&format!("{project}/list"), get(on(Operation::List)))
-        .route(
-            &format!("{project}/{{nano_id}}"),
-            get(on(Operation::Read)).delete(on(Operation::Delete)),
-        )
-        .route(
-            &format!("{project}/{{nano_id}}/regenerate_api_key"),
-            post(on(Operation::Regenerate)),
-        )
+        .route(&format!("{project}/{{nano_id}}"), get(on(Operation::Read)).delete(on(Operation::Delete)))
+        .route(&format!("{project}/{{nano_id}}/regenerate_api_key"), post(on(Operation::Regenerate)))
         .route(
             &format!("{version}/org/project/config"),
             get(on(Operation::ReadSettings)).patch(on(Operation::PatchSettings)),
         )
-        .route(
-            &format!("{version}/toolkits/categories"),
-            get(on(Operation::Categories)),
-        )
+        .route(&format!("{version}/toolkits/categories"), get(on(Operation::Categories)))
 }
 
 /// The handler of one target: reads the whole request and serves it.
@@ -77,13 +65,9 @@ async fn receive(target: Target, request: Request) -> Received {
     let (mut parts, body) = request.into_parts();
     let path = Path::<HashMap<String, String>>::from_request_parts(&mut parts, &()).await;
     // A path that cannot be decoded holds no id that could be valid, but it is not an empty one either.
-    let project_id = path.map_or_else(
-        |_| "?".to_owned(),
-        |Path(mut path)| path.remove("nano_id").unwrap_or_default(),
-    );
-    let query = Query::try_from_uri(&parts.uri)
-        .map(|Query(query)| query)
-        .unwrap_or_default();
+    let project_id =
+        path.map_or_else(|_| "?".to_owned(), |Path(mut path)| path.remove("nano_id").unwrap_or_default());
+    let query = Query::try_from_uri(&parts.uri).map(|Query(query)| query).unwrap_or_default();
     Received {
         target,
         method: parts.method,
@@ -91,8 +75,6 @@ async fn receive(target: Target, request: Request) -> Received {
         headers: parts.headers,
         project_id,
         query,
-        body: to_bytes(body, MAX_BODY)
-            .await
-            .map_err(|_| "body: could not be read, or is too large"),
+        body: to_bytes(body, MAX_BODY).await.map_err(|_| "body: could not be read, or is too large"),
     }
 }

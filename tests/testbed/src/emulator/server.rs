@@ -33,10 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            organizations: Vec::new(),
-        }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), organizations: Vec::new() }
     }
 }
 
@@ -61,13 +58,8 @@ impl Emulator {
             "the emulator listens on loopback addresses only, not on {listen}"
         );
         let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
-        listener
-            .set_nonblocking(true)
-            .context("cannot prepare the listener")?;
-        let url = format!(
-            "http://{}",
-            listener.local_addr().context("the listener has no address")?
-        );
+        listener.set_nonblocking(true).context("cannot prepare the listener")?;
+        let url = format!("http://{}", listener.local_addr().context("the listener has no address")?);
         let shared = Arc::new(Shared::default());
         for organization in options.organizations {
             let name = organization.name.clone();
@@ -81,15 +73,8 @@ impl Emulator {
             .name("composio-emulator".to_owned())
             .spawn(move || run(listener, shared, ready, stopped))
             .context("cannot start the emulator's thread")?;
-        started
-            .await
-            .context("the emulator's thread ended before it served")??;
-        Ok(Self {
-            url,
-            control,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        started.await.context("the emulator's thread ended before it served")??;
+        Ok(Self { url, control, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Base URL such as `http://127.0.0.1:40123`, without a slash at the end.
@@ -105,10 +90,7 @@ impl Emulator {
 
 impl fmt::Debug for Emulator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Emulator")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Emulator").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -132,9 +114,7 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = ready.send(Err(
-                anyhow::Error::new(error).context("cannot build the emulator's runtime")
-            ));
+            let _ = ready.send(Err(anyhow::Error::new(error).context("cannot build the emulator's runtime")));
             return;
         }
     };
@@ -176,9 +156,7 @@ async fn serve_connection(stream: TcpStream, router: TowerToHyperService<axum::R
         async move { cut_if_marked(response.await) }
     });
     // Errors are the end of a connection: by the caller, or by a fault.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// An error from the service makes the server close the connection without an answer.

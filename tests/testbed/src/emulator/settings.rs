@@ -11,11 +11,8 @@ use super::operations::Done;
 use super::state::State;
 
 /// The three members that a `config` at creation must have, and that every answer has.
-const REQUIRED: [&str; 3] = [
-    "is_2FA_enabled",
-    "mask_secret_keys_in_connected_account",
-    "log_visibility_setting",
-];
+const REQUIRED: [&str; 3] =
+    ["is_2FA_enabled", "mask_secret_keys_in_connected_account", "log_visibility_setting"];
 
 /// Members that only the newest `config` at creation lists (API 7.1).
 const NEW_MEMBERS: [&str; 2] = ["oauth_callback_verifier_url", "theme"];
@@ -34,9 +31,7 @@ fn member_error(name: &str, value: &Value) -> Result<Option<String>, ()> {
         }
         "logo_url" | "display_name" => wants("a string", value.is_string()),
         "signed_url_file_expiry_in_seconds" => {
-            let good = value
-                .as_f64()
-                .is_some_and(|seconds| (1.0..=86_400.0).contains(&seconds));
+            let good = value.as_f64().is_some_and(|seconds| (1.0..=86_400.0).contains(&seconds));
             wants("a number from 1 to 86400", good)
         }
         "oauth_callback_verifier_url" => {
@@ -64,9 +59,7 @@ fn is_public_https(text: &str) -> bool {
         Ok(IpAddr::V6(address)) => {
             !(address.is_loopback() || address.is_unique_local() || address.is_unspecified())
         }
-        Err(_) => host
-            .rsplit_once('.')
-            .is_some_and(|(_, top)| !matches!(top, "local" | "internal")),
+        Err(_) => host.rsplit_once('.').is_some_and(|(_, top)| !matches!(top, "local" | "internal")),
     };
     url.scheme() == "https" && public
 }
@@ -97,9 +90,7 @@ pub(super) fn validate_at_creation(config: &Value, strict: bool) -> Result<Map<S
         return Err(vec!["config: must be an object".to_owned()]);
     };
     let missing = REQUIRED.iter().filter(|name| !given.contains_key(**name));
-    let mut errors: Vec<String> = missing
-        .map(|name| format!("config.{name}: is required"))
-        .collect();
+    let mut errors: Vec<String> = missing.map(|name| format!("config.{name}: is required")).collect();
     match validate(given, "config.", strict) {
         Ok(known) if errors.is_empty() => Ok(known),
         Ok(_) => Err(errors),
@@ -127,9 +118,7 @@ pub(super) fn gone(mode: SettingsMode) -> Option<Gone> {
 
 fn mode(state: &State, place: usize) -> SettingsMode {
     let organization = state.organizations.get(&state.projects[place].organization);
-    organization.map_or(SettingsMode::Available, |organization| {
-        organization.modes.settings
-    })
+    organization.map_or(SettingsMode::Available, |organization| organization.modes.settings)
 }
 
 fn answer(state: &State, place: usize) -> Value {
@@ -162,9 +151,7 @@ pub(super) fn patch(state: &mut State, place: usize, body: &Value) -> Result<Don
     let mut wanted = validate(given, "", strict).map_err(Refusal::validation)?;
     match mode {
         SettingsMode::PlanGated
-            if wanted
-                .get("log_visibility_setting")
-                .is_some_and(|logs| logs == "dont_store_data") =>
+            if wanted.get("log_visibility_setting").is_some_and(|logs| logs == "dont_store_data") =>
         {
             return Err(Refusal::forbidden("Your plan does not include this setting"));
         }
@@ -183,10 +170,7 @@ pub(super) fn patch(state: &mut State, place: usize, body: &Value) -> Result<Don
     if let (true, Some(now)) = (changed, now) {
         project.updated_at = now;
     }
-    Ok(Done {
-        committed: changed,
-        ..Done::read(answer(state, place), Some(place))
-    })
+    Ok(Done { committed: changed, ..Done::read(answer(state, place), Some(place)) })
 }
 
 #[cfg(test)]

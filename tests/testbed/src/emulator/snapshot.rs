@@ -24,12 +24,7 @@ pub struct Organization {
 impl fmt::Debug for Organization {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (id, name, key) = (&self.id, &self.name, mask(&self.key));
-        formatter
-            .debug_struct("Organization")
-            .field("id", id)
-            .field("name", name)
-            .field("key", &key)
-            .finish()
+        formatter.debug_struct("Organization").field("id", id).field("name", name).field("key", &key).finish()
     }
 }
 
@@ -133,10 +128,7 @@ pub struct ThirdPartyProject {
 impl ThirdPartyProject {
     /// A project of this name, without a key, created now.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
+        Self { name: name.into(), ..Self::default() }
     }
 
     /// With one key.
@@ -165,10 +157,7 @@ impl ThirdPartyProject {
 impl State {
     pub(super) fn summaries(&self) -> Vec<OrganizationSummary> {
         let live = |id: &str| {
-            self.projects
-                .iter()
-                .filter(|project| project.organization == id && !project.is_deleted())
-                .count()
+            self.projects.iter().filter(|project| project.organization == id && !project.is_deleted()).count()
         };
         let summary = |(id, known): (&String, &OrganizationState)| OrganizationSummary {
             id: id.clone(),
@@ -186,11 +175,7 @@ impl State {
         let wanted = |project: &&Project| {
             project.organization == organization && (deleted_too || !project.is_deleted())
         };
-        self.projects
-            .iter()
-            .filter(wanted)
-            .map(ProjectState::from)
-            .collect()
+        self.projects.iter().filter(wanted).map(ProjectState::from).collect()
     }
 
     /// `None`: no such organization.
@@ -199,29 +184,15 @@ impl State {
         organization: &str,
         new: ThirdPartyProject,
     ) -> Option<ProjectState> {
-        let ThirdPartyProject {
-            name,
-            with_key,
-            created_at,
-            subscribed,
-            config,
-        } = new;
-        let new = NewProject {
-            name,
-            with_key,
-            config,
-            created_at,
-            subscribed,
-        };
+        let ThirdPartyProject { name, with_key, created_at, subscribed, config } = new;
+        let new = NewProject { name, with_key, config, created_at, subscribed };
         let place = self.make_project(organization, new)?;
         Some(ProjectState::from(&self.projects[place]))
     }
 
     /// `None`: no such live project.
     pub(super) fn add_project_key(&mut self, project_id: &str) -> Option<String> {
-        let place = self
-            .find(project_id)
-            .filter(|place| !self.projects[*place].is_deleted())?;
+        let place = self.find(project_id).filter(|place| !self.projects[*place].is_deleted())?;
         Some(self.make_key(place, None).value)
     }
 }

@@ -115,8 +115,7 @@ impl OrganizationState {
     }
 
     pub(super) fn rate_headers(&self) -> RateHeaders {
-        self.budget
-            .headers(self.rate_limit(), self.modes.rate_window_seconds, Instant::now())
+        self.budget.headers(self.rate_limit(), self.modes.rate_window_seconds, Instant::now())
     }
 
     /// Makes one more key; gives it.
@@ -128,8 +127,7 @@ impl OrganizationState {
 
     /// Traffic of others.
     pub(super) fn burn(&mut self, requests: u32) {
-        self.budget
-            .burn(requests, self.modes.rate_window_seconds, Instant::now());
+        self.budget.burn(requests, self.modes.rate_window_seconds, Instant::now());
     }
 
     /// The commit up to which a view reaches.
@@ -143,9 +141,7 @@ impl OrganizationState {
 }
 
 fn skewed(time: Timestamp, milliseconds: i64) -> Timestamp {
-    let shifted = time
-        .checked_add(SignedDuration::from_millis(milliseconds))
-        .unwrap_or(time);
+    let shifted = time.checked_add(SignedDuration::from_millis(milliseconds)).unwrap_or(time);
     Timestamp::from_millisecond(shifted.as_millisecond()).unwrap_or(shifted)
 }
 
@@ -229,10 +225,7 @@ impl State {
     /// The living key of this value.
     pub(super) fn key_mut(&mut self, value: &str) -> Option<&mut Key> {
         let place = self.project_of_key(value)?;
-        self.projects[place]
-            .keys
-            .iter_mut()
-            .find(|key| key.value == value)
+        self.projects[place].keys.iter_mut().find(|key| key.value == value)
     }
 
     /// Whether a project of the organization has this name; deleted ones count where the modes say so.
@@ -325,10 +318,8 @@ impl State {
             return false;
         };
         let project = &mut self.projects[place];
-        project.last_subscribed_at = self
-            .organizations
-            .get(&project.organization)
-            .map(OrganizationState::now);
+        project.last_subscribed_at =
+            self.organizations.get(&project.organization).map(OrganizationState::now);
         true
     }
 
@@ -346,38 +337,19 @@ impl State {
         let Some(organization) = self.organizations.get_mut(organization) else {
             return Ok(());
         };
-        let (limit, window) = (
-            organization.rate_limit(),
-            organization.modes.rate_window_seconds.max(1),
-        );
+        let (limit, window) = (organization.rate_limit(), organization.modes.rate_window_seconds.max(1));
         let taken = organization.budget.take(limit, window, Instant::now());
-        taken.map_err(|over| {
-            (
-                over.retry_after_seconds,
-                limit,
-                Duration::from_secs(window.into()),
-            )
-        })
+        taken.map_err(|over| (over.retry_after_seconds, limit, Duration::from_secs(window.into())))
     }
 }
 
 /// The defaults of API 15.3.
 fn default_config(plan: Plan) -> Map<String, Value> {
-    let logs = if plan == Plan::Enterprise {
-        "dont_store_data"
-    } else {
-        "show_all"
-    };
+    let logs = if plan == Plan::Enterprise { "dont_store_data" } else { "show_all" };
     Map::from_iter([
         ("is_2FA_enabled".to_owned(), Value::Bool(true)),
-        (
-            "mask_secret_keys_in_connected_account".to_owned(),
-            Value::Bool(true),
-        ),
-        (
-            "log_visibility_setting".to_owned(),
-            Value::String(logs.to_owned()),
-        ),
+        ("mask_secret_keys_in_connected_account".to_owned(), Value::Bool(true)),
+        ("log_visibility_setting".to_owned(), Value::String(logs.to_owned())),
         ("require_mcp_api_key".to_owned(), Value::Bool(true)),
     ])
 }

@@ -29,13 +29,7 @@ pub struct Exchange {
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            method,
-            path,
-            query,
-            body: _,
-            status,
-        } = self;
+        let Self { method, path, query, body: _, status } = self;
         write!(f, "{method} {path}?{query} ({status:?})")
     }
 }
@@ -60,24 +54,14 @@ pub struct Match {
 
 impl fmt::Debug for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Match({} conditions, from {}, times {:?})",
-            self.tests.len(),
-            self.first,
-            self.times
-        )
+        write!(f, "Match({} conditions, from {}, times {:?})", self.tests.len(), self.first, self.times)
     }
 }
 
 impl Match {
     /// Every request.
     pub fn any() -> Self {
-        Self {
-            tests: Vec::new(),
-            first: 1,
-            times: None,
-        }
+        Self { tests: Vec::new(), first: 1, times: None }
     }
 
     /// Every request that can change something: not GET, HEAD, OPTIONS.
@@ -120,19 +104,12 @@ impl Match {
 
     /// Only the `n`-th of them, counted from 1.
     pub fn nth(self, n: usize) -> Self {
-        Self {
-            first: n,
-            times: Some(1),
-            ..self
-        }
+        Self { first: n, times: Some(1), ..self }
     }
 
     /// Only the first `times` of them; after [`Match::nth`]: so many, beginning with that one.
     pub fn times(self, times: usize) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+        Self { times: Some(times), ..self }
     }
 
     fn fits(&self, exchange: &Exchange) -> bool {
@@ -247,10 +224,7 @@ impl Default for Gate {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Self {
-        Self {
-            waiting: watch::Sender::new(0),
-            open: watch::Sender::new(false),
-        }
+        Self { waiting: watch::Sender::new(0), open: watch::Sender::new(false) }
     }
 
     /// Waits until a request stands at the gate (or has stood there).
@@ -300,9 +274,7 @@ impl Rule {
 
     /// Takes it away. Requests that it already acts on are not concerned.
     pub fn remove(self) {
-        self.rules
-            .locked()
-            .retain(|entry| !Arc::ptr_eq(entry, &self.entry));
+        self.rules.locked().retain(|entry| !Arc::ptr_eq(entry, &self.entry));
     }
 }
 
@@ -320,17 +292,9 @@ pub(super) struct Rules(Arc<Mutex<Vec<Arc<Entry>>>>);
 
 impl Rules {
     pub(super) fn add(&self, matcher: Match, action: Action) -> Rule {
-        let entry = Arc::new(Entry {
-            matcher,
-            action,
-            fitting: Mutex::new(0),
-            hits: watch::Sender::new(0),
-        });
+        let entry = Arc::new(Entry { matcher, action, fitting: Mutex::new(0), hits: watch::Sender::new(0) });
         self.locked().push(Arc::clone(&entry));
-        Rule {
-            entry,
-            rules: self.clone(),
-        }
+        Rule { entry, rules: self.clone() }
     }
 
     pub(super) fn clear(&self) {
@@ -362,13 +326,7 @@ mod tests {
     use super::*;
 
     fn exchange(method: Method, path: &str) -> Exchange {
-        Exchange {
-            method,
-            path: path.into(),
-            query: String::new(),
-            body: None,
-            status: None,
-        }
+        Exchange { method, path: path.into(), query: String::new(), body: None, status: None }
     }
 
     fn name(action: Option<Action>) -> String {
@@ -378,10 +336,7 @@ mod tests {
     #[test]
     fn a_rule_for_the_second_secret_acts_on_that_one_alone() {
         let rules = Rules::default();
-        let rule = rules.add(
-            Match::mutating().path_contains("/secrets").nth(2),
-            Action::cut_after(),
-        );
+        let rule = rules.add(Match::mutating().path_contains("/secrets").nth(2), Action::cut_after());
         let seen: Vec<String> = [
             exchange(Method::GET, "/api/v1/secrets"),
             exchange(Method::POST, "/api/v1/secrets"),
@@ -401,9 +356,7 @@ mod tests {
         let rules = Rules::default();
         rules.add(Match::any().nth(1), Action::cut_before());
         rules.add(Match::any().nth(2).times(2), Action::cut_after());
-        let seen: Vec<String> = (0..4)
-            .map(|_| name(rules.decide(&exchange(Method::GET, "/"))))
-            .collect();
+        let seen: Vec<String> = (0..4).map(|_| name(rules.decide(&exchange(Method::GET, "/")))).collect();
         assert_eq!(seen, ["CutBefore", "CutAfter", "CutAfter", "none"]);
     }
 

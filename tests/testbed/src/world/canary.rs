@@ -30,9 +30,7 @@ pub(super) fn lines_searched() -> u64 {
 pub fn capture_logs() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new("trace"))
-            .with_ansi(false);
+        let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("trace")).with_ansi(false);
         // Another subscriber is there already: then nothing is searched, which the check of the lines notices.
         let _ = subscriber.with_writer(Search).try_init();
     });
@@ -67,14 +65,11 @@ impl Drop for Line {
         LINES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let line = String::from_utf8_lossy(&self.0);
         if is_leak(&line) {
-            let masked = line
-                .replace(KEY_MARKER, "(project key)")
-                .replace(ORG_KEY_MARKER, "(organization key)");
+            let masked =
+                line.replace(KEY_MARKER, "(project key)").replace(ORG_KEY_MARKER, "(organization key)");
             LEAKS.lock().unwrap_or_else(PoisonError::into_inner).push(masked);
         }
-        let is_ours = ["composio_operator", "WARN", "ERROR"]
-            .iter()
-            .any(|word| line.contains(word));
+        let is_ours = ["composio_operator", "WARN", "ERROR"].iter().any(|word| line.contains(word));
         if is_ours && std::env::var_os("TESTBED_LOG").is_some() && !line.contains("TRACE") {
             eprint!("{line}");
         }

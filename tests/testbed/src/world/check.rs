@@ -32,19 +32,13 @@ impl Claims {
 
     /// The key of the project of this full name.
     pub fn key(&self, project_name: &str) -> Option<&str> {
-        let found = self
-            .0
-            .iter()
-            .find(|(claim, _)| claim["projectName"] == project_name);
+        let found = self.0.iter().find(|(claim, _)| claim["projectName"] == project_name);
         found.and_then(|(_, key)| key.as_deref())
     }
 
     /// Ids of the projects in them.
     pub fn project_ids(&self) -> BTreeSet<String> {
-        self.all()
-            .filter_map(|claim| claim["projectId"].as_str())
-            .map(ToOwned::to_owned)
-            .collect()
+        self.all().filter_map(|claim| claim["projectId"].as_str()).map(ToOwned::to_owned).collect()
     }
 }
 
@@ -58,24 +52,15 @@ impl World {
         let read = |secret: Secret| {
             let mut data = secret.data.unwrap_or_default();
             let claim = data.remove("claim.json").expect("a claim with its content");
-            let key = data
-                .remove("apiKey")
-                .and_then(|key| String::from_utf8(key.0).ok());
-            (
-                serde_json::from_slice(&claim.0).expect("a claim that is JSON"),
-                key,
-            )
+            let key = data.remove("apiKey").and_then(|key| String::from_utf8(key.0).ok());
+            (serde_json::from_slice(&claim.0).expect("a claim that is JSON"), key)
         };
         Claims(secrets.into_iter().map(read).collect())
     }
 
     /// Ids of the living projects of an organization at the emulator.
     pub fn remote_ids(&self, organization: &str) -> BTreeSet<String> {
-        self.control
-            .projects(organization)
-            .into_iter()
-            .map(|project| project.id)
-            .collect()
+        self.control.projects(organization).into_iter().map(|project| project.id).collect()
     }
 
     /// Stops the operator and checks what must hold in every world. `foreign` are ids of projects that third parties
@@ -91,11 +76,7 @@ impl World {
         for id in foreign {
             assert!(remote.remove(*id), "the foreign project {id} is gone");
         }
-        assert_eq!(
-            remote,
-            claims.project_ids(),
-            "projects at Composio (left) and in claims (right) differ"
-        );
+        assert_eq!(remote, claims.project_ids(), "projects at Composio (left) and in claims (right) differ");
         for (claim, key) in &claims.0 {
             let works = key.as_deref().map(|key| self.control.project_of_key(key));
             let id = claim["projectId"].as_str().map(ToOwned::to_owned);
@@ -104,12 +85,7 @@ impl World {
                 "the key in the claim of {} does not work",
                 claim["projectName"]
             );
-            assert_eq!(
-                key.is_some(),
-                claim["phase"] == "Owned",
-                "phase and key of {}",
-                claim["projectName"]
-            );
+            assert_eq!(key.is_some(), claim["phase"] == "Owned", "phase and key of {}", claim["projectName"]);
         }
         for namespace in std::iter::once(&self.namespace).chain(&self.others) {
             self.published_keys_work(namespace, &claims).await;
@@ -123,31 +99,13 @@ impl World {
         for project in projects.list(&ListParams::default()).await.expect("a list") {
             let status = project.status.clone().unwrap_or_default();
             let Some(binding) = status.binding else { continue };
-            let secret = secrets
-                .get(&binding.name)
-                .await
-                .expect("the Secret that the status names");
-            let id = status
-                .project
-                .and_then(|project| project.id)
-                .expect("the id of a published project");
-            let found = claims
-                .0
-                .iter()
-                .find(|(claim, _)| claim["projectId"] == id.as_str());
-            let key = found
-                .and_then(|(_, key)| key.as_deref())
-                .expect("a published key stands in the claim");
-            let is_published = secret
-                .data
-                .unwrap_or_default()
-                .values()
-                .any(|value| value.0 == key.as_bytes());
-            assert!(
-                is_published,
-                "Secret {} does not hold the key of the claim",
-                binding.name
-            );
+            let secret = secrets.get(&binding.name).await.expect("the Secret that the status names");
+            let id = status.project.and_then(|project| project.id).expect("the id of a published project");
+            let found = claims.0.iter().find(|(claim, _)| claim["projectId"] == id.as_str());
+            let key = found.and_then(|(_, key)| key.as_deref()).expect("a published key stands in the claim");
+            let is_published =
+                secret.data.unwrap_or_default().values().any(|value| value.0 == key.as_bytes());
+            assert!(is_published, "Secret {} does not hold the key of the claim", binding.name);
         }
     }
 
@@ -167,27 +125,13 @@ impl World {
                 serde_json::to_string(&events.list(&params).await.expect("a list").items),
             ];
             for text in texts {
-                assert!(
-                    !is_leak(&text.expect("objects are JSON")),
-                    "a key is in an object of {namespace}"
-                );
+                assert!(!is_leak(&text.expect("objects are JSON")), "a key is in an object of {namespace}");
             }
             for secret in secrets.list(&params).await.expect("a list") {
                 let metadata = serde_json::to_string(&secret.metadata).expect("metadata is JSON");
-                assert!(
-                    !is_leak(&metadata),
-                    "a key is in the metadata of Secret {}",
-                    secret.name_any()
-                );
-                let claim = secret
-                    .data
-                    .unwrap_or_default()
-                    .remove("claim.json")
-                    .unwrap_or_default();
-                assert!(
-                    !is_leak(&String::from_utf8_lossy(&claim.0)),
-                    "a key is in claim.json"
-                );
+                assert!(!is_leak(&metadata), "a key is in the metadata of Secret {}", secret.name_any());
+                let claim = secret.data.unwrap_or_default().remove("claim.json").unwrap_or_default();
+                assert!(!is_leak(&String::from_utf8_lossy(&claim.0)), "a key is in claim.json");
             }
         }
     }

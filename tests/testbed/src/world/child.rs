@@ -29,10 +29,7 @@ pub struct Child {
     directory: tempfile::TempDir,
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "a child that cannot be made or signalled fails its test"
-)]
+#[expect(clippy::expect_used, reason = "a child that cannot be made or signalled fails its test")]
 impl Child {
     /// Starts `binary` with the settings of the world and this kubeconfig, and waits until it is ready.
     pub async fn start(binary: &str, world: &World, kubeconfig: &Kubeconfig) -> Self {
@@ -53,10 +50,7 @@ impl Child {
         let path = directory.path().join("kubeconfig.yaml");
         write_kubeconfig(&path, kubeconfig).expect("a file");
         let log = File::create(directory.path().join("log")).expect("a file");
-        let settings = Settings {
-            http_address: ([127, 0, 0, 1], 0).into(),
-            ..settings.clone()
-        };
+        let settings = Settings { http_address: ([127, 0, 0, 1], 0).into(), ..settings.clone() };
         let child = Command::new(binary)
             .env("KUBECONFIG", &path)
             .env("RUST_LOG", "trace")
@@ -76,17 +70,10 @@ impl Child {
             .spawn()
             .expect("/bin/sh");
         let address = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut launched = Self {
-            process: child,
-            watcher,
-            address,
-            directory,
-        };
+        let mut launched = Self { process: child, watcher, address, directory };
         launched.address = eventually("the binary serves its probes", PATIENCE, async || {
             launched.still_runs()?;
-            launched
-                .served_address()
-                .ok_or_else(|| format!("its log ends with {}", launched.log_tail()))
+            launched.served_address().ok_or_else(|| format!("its log ends with {}", launched.log_tail()))
         })
         .await;
         launched
@@ -131,12 +118,7 @@ impl Child {
     /// Kills it with SIGKILL and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
-        assert_eq!(
-            self.ended().await,
-            None,
-            "it ended by itself before it was killed: {}",
-            self.log_tail()
-        );
+        assert_eq!(self.ended().await, None, "it ended by itself before it was killed: {}", self.log_tail());
     }
 
     /// Stops it with SIGSTOP and waits until all of its threads stand still. [`Child::thaw`] lets it go on.
@@ -160,10 +142,7 @@ impl Child {
     pub async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.process;
         let status = eventually("the binary has ended", PATIENCE, async || {
-            child
-                .try_wait()
-                .map_err(|error| error.to_string())?
-                .ok_or_else(|| "it runs".to_owned())
+            child.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
         })
         .await;
         status.code()
@@ -191,11 +170,7 @@ impl Child {
         eventually(&format!("the binary logs {text:?}"), PATIENCE, async || {
             let log = self.log();
             let mut lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            if lines.any(|line| line.contains(text)) {
-                Ok(())
-            } else {
-                Err(self.log_tail())
-            }
+            if lines.any(|line| line.contains(text)) { Ok(()) } else { Err(self.log_tail()) }
         })
         .await;
     }

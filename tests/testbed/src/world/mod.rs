@@ -68,9 +68,7 @@ impl World {
             Err(error) => panic!("no control plane: {error}"),
         };
         let client = control_plane.client().await.expect("an administrator's client");
-        let emulator = Emulator::start(emulator::Options::default())
-            .await
-            .expect("an emulator");
+        let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
         let control = emulator.control();
         let organization = control.add_organization(OrganizationOptions::named("default"));
         let id = uuid::Uuid::new_v4().simple().to_string();
@@ -104,9 +102,7 @@ impl World {
     async fn create_namespace(&mut self, name: &str) {
         let namespace: Namespace = from(json!({"metadata": {"name": name}}));
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.create(&PostParams::default(), &namespace)
-            .await
-            .expect("a fresh namespace");
+        api.create(&PostParams::default(), &namespace).await.expect("a fresh namespace");
     }
 
     /// Key Secret `<name>-key` and ComposioOrganization `name` of the emulator, with `spec` merged over.
@@ -120,9 +116,7 @@ impl World {
         if let (Some(target), Some(more)) = (object["spec"].as_object_mut(), spec.as_object()) {
             target.extend(more.clone());
         }
-        self.apply_to::<ComposioOrganization>(&self.system, &object)
-            .await
-            .expect("an organization");
+        self.apply_to::<ComposioOrganization>(&self.system, &object).await.expect("an organization");
     }
 
     /// Writes the key of an organization into its Secret.
@@ -131,9 +125,7 @@ impl World {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{name}-key")},
             "stringData": {"apiKey": key}
         });
-        self.apply_to::<Secret>(&self.system, &secret)
-            .await
-            .expect("a key Secret");
+        self.apply_to::<Secret>(&self.system, &secret).await.expect("a key Secret");
     }
 
     /// Server-side apply, as `kubectl apply --server-side` does it.
@@ -158,9 +150,7 @@ impl World {
     /// Applies a ComposioProject with this spec.
     pub async fn apply_in(&self, namespace: &str, name: &str, spec: Value) -> ComposioProject {
         let object = project(name, &spec);
-        self.apply_to(namespace, &object)
-            .await
-            .expect("a project that the API server accepts")
+        self.apply_to(namespace, &object).await.expect("a project that the API server accepts")
     }
 
     /// The ComposioProjects of the world's namespace.
@@ -185,8 +175,7 @@ impl World {
 
     /// Waits until `Ready` is false with this reason, for the present spec.
     pub async fn not_ready(&self, name: &str, reason: &str) -> ComposioProject {
-        self.reaches(&self.namespace, name, "Ready", "False", reason)
-            .await
+        self.reaches(&self.namespace, name, "Ready", "False", reason).await
     }
 
     /// Waits until a condition of a project has this status and reason, for the present spec.
@@ -206,11 +195,7 @@ impl World {
             let found = state.conditions.iter().find(|condition| condition.type_ == kind);
             let is_met = found.is_some_and(|found| found.status == status && found.reason == reason);
             let is_current = state.observed_generation == object.metadata.generation;
-            if is_met && is_current {
-                Ok(object)
-            } else {
-                Err(format!("its status is {state:?}"))
-            }
+            if is_met && is_current { Ok(object) } else { Err(format!("its status is {state:?}")) }
         })
         .await
     }
@@ -227,10 +212,7 @@ impl World {
         eventually(&what, PATIENCE, async || {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
             let state = object.status.clone().unwrap_or_default();
-            let found = state
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "Ready");
+            let found = state.conditions.iter().find(|condition| condition.type_ == "Ready");
             match found.is_some_and(|found| found.status == status && found.reason == reason) {
                 true => Ok(object),
                 false => Err(format!("its status is {state:?}")),
@@ -241,11 +223,7 @@ impl World {
 
     /// One entry of a Secret of the world's namespace.
     pub async fn entry(&self, secret: &str, entry: &str) -> Option<String> {
-        let secret = self
-            .secrets()
-            .get_opt(secret)
-            .await
-            .expect("an API server that answers")?;
+        let secret = self.secrets().get_opt(secret).await.expect("an API server that answers")?;
         let value = secret.data.unwrap_or_default().remove(entry)?;
         String::from_utf8(value.0).ok()
     }
@@ -254,27 +232,20 @@ impl World {
     pub async fn poke(&self, name: &str) {
         let value = uuid::Uuid::new_v4().to_string();
         let patch = json!({"metadata": {"annotations": {crd::RECONCILE_ANNOTATION: value}}});
-        let patched = self
-            .projects()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let patched = self.projects().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         patched.expect("a project that can be annotated");
     }
 
     /// Deletes a project and waits until it is gone.
     pub async fn delete(&self, name: &str) {
         let api = self.projects();
-        api.delete(name, &kube::api::DeleteParams::default())
-            .await
-            .expect("a project that can be deleted");
-        eventually(
-            &format!("ComposioProject {name} is gone"),
-            PATIENCE,
-            async || match api.get_opt(name).await.map_err(|error| error.to_string())? {
+        api.delete(name, &kube::api::DeleteParams::default()).await.expect("a project that can be deleted");
+        eventually(&format!("ComposioProject {name} is gone"), PATIENCE, async || {
+            match api.get_opt(name).await.map_err(|error| error.to_string())? {
                 None => Ok(()),
                 Some(object) => Err(format!("it has finalizers {:?}", object.finalizers())),
-            },
-        )
+            }
+        })
         .await;
     }
 }

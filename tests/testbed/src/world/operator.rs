@@ -51,22 +51,14 @@ impl World {
     #[expect(clippy::expect_used, reason = "an operator that cannot start fails its test")]
     pub async fn start_operator_with(&mut self, client: kube::Client) {
         let stop = CancellationToken::new();
-        let operator = Operator::new(self.settings(), client, stop.clone())
-            .await
-            .expect("an operator");
+        let operator = Operator::new(self.settings(), client, stop.clone()).await.expect("an operator");
         let readiness: Readiness = operator.readiness();
         let address = operator.http_address().expect("a bound address");
         let task = tokio::spawn(operator.run());
-        self.operator = Some(Running {
-            stop,
-            task,
-            metrics_url: format!("http://{address}/metrics"),
-        });
-        eventually("the operator is ready", PATIENCE, async || {
-            match readiness.closed().as_slice() {
-                [] => Ok(()),
-                closed => Err(format!("it waits for {closed:?}")),
-            }
+        self.operator = Some(Running { stop, task, metrics_url: format!("http://{address}/metrics") });
+        eventually("the operator is ready", PATIENCE, async || match readiness.closed().as_slice() {
+            [] => Ok(()),
+            closed => Err(format!("it waits for {closed:?}")),
         })
         .await;
     }
@@ -76,12 +68,9 @@ impl World {
     pub async fn stop_operator(&mut self) {
         if let Some(running) = self.operator.take() {
             running.stop.cancel();
-            let ended = tokio::time::timeout(PATIENCE, running.task)
-                .await
-                .expect("an operator that stops in time");
-            ended
-                .expect("an operator that does not panic")
-                .expect("an operator that ends well");
+            let ended =
+                tokio::time::timeout(PATIENCE, running.task).await.expect("an operator that stops in time");
+            ended.expect("an operator that does not panic").expect("an operator that ends well");
         }
     }
 

@@ -34,9 +34,7 @@ impl Machine {
     }
 
     fn put(&self, dir: &str, programs: &[&str]) -> anyhow::Result<()> {
-        programs
-            .iter()
-            .try_for_each(|name| program(&self.dir(dir).join(name), "exit 0"))
+        programs.iter().try_for_each(|name| program(&self.dir(dir).join(name), "exit 0"))
     }
 
     /// A `go` that writes down each build, and builds once the file `go-on` is there.
@@ -60,10 +58,7 @@ impl Machine {
     }
 
     pub(crate) fn builds(&self) -> usize {
-        fs::read_to_string(self.dir("builds"))
-            .unwrap_or_default()
-            .lines()
-            .count()
+        fs::read_to_string(self.dir("builds")).unwrap_or_default().lines().count()
     }
 
     fn finder(&self) -> Finder {
@@ -79,11 +74,8 @@ impl Machine {
     /// The only entry of the cache.
     fn entry(&self) -> anyhow::Result<PathBuf> {
         let entries = fs::read_dir(self.dir("cache"))?.collect::<Result<Vec<_>, _>>()?;
-        let dirs: Vec<PathBuf> = entries
-            .iter()
-            .map(fs::DirEntry::path)
-            .filter(|path| path.is_dir())
-            .collect();
+        let dirs: Vec<PathBuf> =
+            entries.iter().map(fs::DirEntry::path).filter(|path| path.is_dir()).collect();
         anyhow::ensure!(dirs.len() == 1, "one entry and nothing left over: {dirs:?}");
         Ok(dirs[0].clone())
     }
@@ -106,10 +98,7 @@ fn kubebuilder_assets_come_before_path() -> anyhow::Result<()> {
     let machine = Machine::new()?;
     machine.put("assets", &ALL)?;
     machine.put("path", &ALL)?;
-    assert_eq!(
-        dirs(&machine.finder().find()?),
-        [Some(machine.dir("assets").as_path()); 3]
-    );
+    assert_eq!(dirs(&machine.finder().find()?), [Some(machine.dir("assets").as_path()); 3]);
     Ok(())
 }
 
@@ -119,10 +108,7 @@ fn a_controller_manager_that_the_assets_lack_comes_from_a_later_place() -> anyho
     machine.put("assets", &ALL[..2])?;
     machine.put("path", &ALL)?;
     let (assets, path) = (machine.dir("assets"), machine.dir("path"));
-    assert_eq!(
-        dirs(&machine.finder().find()?),
-        [&assets, &assets, &path].map(|dir| Some(dir.as_path()))
-    );
+    assert_eq!(dirs(&machine.finder().find()?), [&assets, &assets, &path].map(|dir| Some(dir.as_path())));
     Ok(())
 }
 
@@ -152,25 +138,17 @@ fn what_was_built_once_is_found_in_the_cache() -> anyhow::Result<()> {
 fn two_that_look_at_the_same_time_build_once() -> anyhow::Result<()> {
     let machine = Machine::new()?;
     machine.put_go()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (first, second) = std::thread::scope(|scope| {
         let first = scope.spawn(|| machine.finder().find());
         let building = async || {
-            if machine.builds() > 0 {
-                Ok(())
-            } else {
-                Err("no build yet".to_owned())
-            }
+            if machine.builds() > 0 { Ok(()) } else { Err("no build yet".to_owned()) }
         };
         let seen = runtime.block_on(poll(Duration::from_secs(30), building));
         // From here on the first one is inside the build, which does not end before the second one is on its way.
         let second = scope.spawn(|| machine.finder().find());
         let released = machine.let_go_build();
-        seen.map_err(anyhow::Error::msg)
-            .and(released)
-            .map(|()| (first.join(), second.join()))
+        seen.map_err(anyhow::Error::msg).and(released).map(|()| (first.join(), second.join()))
     })?;
     let first = first.map_err(|_| anyhow::anyhow!("panicked"))??;
     let second = second.map_err(|_| anyhow::anyhow!("panicked"))??;
@@ -183,26 +161,17 @@ fn two_that_look_at_the_same_time_build_once() -> anyhow::Result<()> {
 fn a_broken_cache_is_noticed_and_redone() -> anyhow::Result<()> {
     type Damage = fn(&Path) -> std::io::Result<()>;
     let damages: [(&str, Damage); 5] = [
-        ("a truncated program", |entry| {
-            fs::write(entry.join("controlplane"), "#!")
-        }),
+        ("a truncated program", |entry| fs::write(entry.join("controlplane"), "#!")),
         ("other content of the same size", |entry| {
             let file = entry.join("controlplane");
             let garbage = "x".repeat(fs::read(&file)?.len());
             fs::write(&file, garbage)?;
             // As a copy would: with another time. An equal time spares reading 136 MB at each start.
-            fs::File::options()
-                .write(true)
-                .open(&file)?
-                .set_modified(std::time::UNIX_EPOCH)
+            fs::File::options().write(true).open(&file)?.set_modified(std::time::UNIX_EPOCH)
         }),
         ("a missing program", |entry| fs::remove_file(entry.join("etcd"))),
-        ("a missing manifest", |entry| {
-            fs::remove_file(entry.join("manifest.json"))
-        }),
-        ("half a manifest", |entry| {
-            fs::write(entry.join("manifest.json"), "{\"files\": {")
-        }),
+        ("a missing manifest", |entry| fs::remove_file(entry.join("manifest.json"))),
+        ("half a manifest", |entry| fs::write(entry.join("manifest.json"), "{\"files\": {")),
     ];
     for (what, damage) in damages {
         let machine = Machine::new()?;
@@ -236,9 +205,8 @@ fn nothing_is_installed_when_the_installer_leaves_it_incomplete() -> anyhow::Res
     let machine = Machine::new()?;
     let cache = Cache::new(machine.dir("cache"));
     let _lock = cache.lock(false)?;
-    let outcome = cache.install("one", |dir| {
-        program(&dir.join("etcd"), "").map_err(|error| error.to_string())
-    })?;
+    let outcome =
+        cache.install("one", |dir| program(&dir.join("etcd"), "").map_err(|error| error.to_string()))?;
     assert_eq!(outcome.unwrap_err(), "it left no program kube-apiserver");
     assert_eq!(cache.entry("one").unwrap_err(), "is not there");
     Ok(())
@@ -249,9 +217,7 @@ fn when_nothing_works_the_error_says_what_was_tried_and_what_to_do() -> anyhow::
     let machine = Machine::new()?;
     machine.put("assets", &ALL[..1])?;
     let error = machine.finder().find().unwrap_err();
-    let AssetsError::Nothing { tried } = &error else {
-        anyhow::bail!("another error: {error}")
-    };
+    let AssetsError::Nothing { tried } = &error else { anyhow::bail!("another error: {error}") };
     assert_eq!(tried.len(), 5, "{tried:?}");
     let text = error.to_string();
     let expected = [
@@ -273,10 +239,7 @@ fn when_nothing_works_the_error_says_what_was_tried_and_what_to_do() -> anyhow::
 #[test]
 fn a_build_that_fails_shows_what_go_said() -> anyhow::Result<()> {
     let machine = Machine::new()?;
-    program(
-        &machine.dir("path").join("go"),
-        "echo no space left on device >&2; exit 1",
-    )?;
+    program(&machine.dir("path").join("go"), "echo no space left on device >&2; exit 1")?;
     let text = machine.finder().find().unwrap_err().to_string();
     assert!(text.contains("no space left on device"), "{text}");
     Ok(())
@@ -305,11 +268,7 @@ fn archive() -> anyhow::Result<Vec<u8>> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o755);
-        tar.append_data(
-            &mut header,
-            format!("controller-tools/envtest/{name}"),
-            content.as_bytes(),
-        )?;
+        tar.append_data(&mut header, format!("controller-tools/envtest/{name}"), content.as_bytes())?;
     }
     Ok(tar.into_inner()?.finish()?)
 }
@@ -323,17 +282,11 @@ impl Site {
             .route("/envtest.tar.gz", get(async || archive))
             .route("/manager", get(async || manager))
             .route("/manager.sha256", get(async || beside));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
         let url = format!("http://{}", listener.local_addr()?);
         runtime.spawn(async { axum::serve(listener, routes).await });
-        let artifact = |path: &str, checksum| Artifact {
-            url: format!("{url}/{path}"),
-            checksum,
-        };
+        let artifact = |path: &str, checksum| Artifact { url: format!("{url}/{path}"), checksum };
         let release = Release {
             name: "envtest-fake".into(),
             archive: artifact("envtest.tar.gz", Checksum::Sha512(digest)),
@@ -347,16 +300,10 @@ impl Site {
 fn a_download_is_unpacked_checked_and_kept() -> anyhow::Result<()> {
     let machine = Machine::new()?;
     let site = Site::open(|file| format!("{}  manager\n", hex(&Sha256::digest(file))))?;
-    let finder = Finder {
-        release: Some(site.release),
-        ..machine.finder()
-    };
+    let finder = Finder { release: Some(site.release), ..machine.finder() };
     let found = finder.find()?;
     let entry = machine.entry()?;
-    assert_eq!(
-        entry.file_name().and_then(|name| name.to_str()),
-        Some("envtest-fake")
-    );
+    assert_eq!(entry.file_name().and_then(|name| name.to_str()), Some("envtest-fake"));
     for (program, says) in [(&found.etcd, "etcd\n"), (&found.controller_manager, "manager\n")] {
         let output = std::process::Command::new(program).output()?;
         assert_eq!(String::from_utf8(output.stdout)?, says);
@@ -373,18 +320,11 @@ fn a_download_with_a_wrong_digest_is_not_used_and_the_build_comes_next() -> anyh
     let right = |file: &[u8]| hex(&Sha256::digest(file));
     for pinned_is_wrong in [true, false] {
         let machine = Machine::new()?;
-        let mut site = if pinned_is_wrong {
-            Site::open(right)?
-        } else {
-            Site::open(wrong_published)?
-        };
+        let mut site = if pinned_is_wrong { Site::open(right)? } else { Site::open(wrong_published)? };
         if pinned_is_wrong {
             site.release.archive.checksum = Checksum::Sha512("0".repeat(128));
         }
-        let finder = Finder {
-            release: Some(site.release.clone()),
-            ..machine.finder()
-        };
+        let finder = Finder { release: Some(site.release.clone()), ..machine.finder() };
         let text = finder.find().unwrap_err().to_string();
         assert!(text.contains("is not what it should be: its digest is"), "{text}");
         machine.put_go()?;

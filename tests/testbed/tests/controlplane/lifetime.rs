@@ -38,10 +38,7 @@ impl Foreign {
                 break;
             }
         }
-        anyhow::ensure!(
-            pids.len() == Part::ALL.len(),
-            "process ids were printed: {pids:?}"
-        );
+        anyhow::ensure!(pids.len() == Part::ALL.len(), "process ids were printed: {pids:?}");
         let data = data.ok_or_else(|| anyhow::anyhow!("no kubeconfig was printed"))?;
         Ok(Self { data, pids })
     }
@@ -50,9 +47,7 @@ impl Foreign {
     async fn serves_gadgets(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.pids.iter().all(|pid| is_alive(*pid)), "all programs run");
         let client = client_for(Kubeconfig::read_from(self.data.join("kubeconfig"))?).await?;
-        objects(&client, "default", "Gadget")
-            .list(&ListParams::default())
-            .await?;
+        objects(&client, "default", "Gadget").list(&ListParams::default()).await?;
         Ok(())
     }
 
@@ -62,10 +57,7 @@ impl Foreign {
         if alive.is_empty() && !self.data.exists() {
             return Ok(());
         }
-        Err(format!(
-            "alive: {alive:?}; data directory there: {}",
-            self.data.exists()
-        ))
+        Err(format!("alive: {alive:?}; data directory there: {}", self.data.exists()))
     }
 }
 
@@ -108,10 +100,7 @@ async fn a_panic_of_its_owner_ends_it() -> anyhow::Result<()> {
     let (sender, started) = tokio::sync::oneshot::channel();
     let owner = tokio::spawn(async move {
         let control_plane = ControlPlane::start(Options::default()).await.unwrap();
-        let pids = Part::ALL
-            .iter()
-            .map(|part| control_plane.pid(*part).cast_signed())
-            .collect();
+        let pids = Part::ALL.iter().map(|part| control_plane.pid(*part).cast_signed()).collect();
         let data = control_plane.data_dir().to_path_buf();
         sender.send(Foreign { data, pids }).ok();
         panic!("a test fails");
@@ -134,16 +123,10 @@ fn a_long_step_and_its_failure_are_shown_where_there_is_no_terminal() -> anyhow:
         .env("TESTBED_DOWNLOAD", "never")
         .output()?;
     let said = String::from_utf8(output.stderr)?;
-    assert!(
-        !output.status.success(),
-        "what the fake go built is no control plane"
-    );
+    assert!(!output.status.success(), "what the fake go built is no control plane");
     assert!(said.contains("testbed: building Kubernetes v"), "{said}");
     assert!(said.contains("error: etcd ended during start-up"), "{said}");
-    let logs = said
-        .lines()
-        .find_map(|line| line.strip_prefix("full logs: "))
-        .unwrap_or_default();
+    let logs = said.lines().find_map(|line| line.strip_prefix("full logs: ")).unwrap_or_default();
     std::fs::remove_dir_all(Path::new(logs).parent().unwrap_or(Path::new(logs)))?;
     Ok(())
 }
@@ -164,21 +147,13 @@ fn scripted(dir: &Path, etcd: &str) -> anyhow::Result<Options> {
 #[tokio::test]
 async fn a_program_that_ends_at_once_is_reported_with_its_log_which_is_kept() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let error = ControlPlane::start(scripted(dir.path(), "echo the disk is on fire; exit 7")?)
-        .await
-        .unwrap_err();
+    let error =
+        ControlPlane::start(scripted(dir.path(), "echo the disk is on fire; exit 7")?).await.unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("etcd ended") && text.contains("the disk is on fire"),
-        "{text}"
-    );
-    let Error::Ended { logs, .. } = error else {
-        anyhow::bail!("another error: {text}")
-    };
+    assert!(text.contains("etcd ended") && text.contains("the disk is on fire"), "{text}");
+    let Error::Ended { logs, .. } = error else { anyhow::bail!("another error: {text}") };
     assert!(std::fs::read_to_string(logs.join("etcd.log"))?.contains("the disk is on fire"));
-    let data = logs
-        .parent()
-        .ok_or_else(|| anyhow::anyhow!("logs without a parent"))?;
+    let data = logs.parent().ok_or_else(|| anyhow::anyhow!("logs without a parent"))?;
     assert_eq!(std::fs::read_dir(data)?.count(), 1, "only the logs are kept");
     std::fs::remove_dir_all(data)?;
     Ok(())
@@ -188,23 +163,15 @@ async fn a_program_that_ends_at_once_is_reported_with_its_log_which_is_kept() ->
 async fn a_program_that_never_gets_ready_is_given_up_and_killed() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let pid_file = dir.path().join("pid");
-    let script = format!(
-        "echo $$ >{}; echo still thinking; exec sleep 1000",
-        pid_file.display()
-    );
+    let script = format!("echo $$ >{}; echo still thinking; exec sleep 1000", pid_file.display());
     let mut options = scripted(dir.path(), &script)?;
     options.start_within = Duration::from_secs(1);
     let error = ControlPlane::start(options).await.unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("etcd was not ready after 1 s") && text.contains("still thinking"),
-        "{text}"
-    );
+    assert!(text.contains("etcd was not ready after 1 s") && text.contains("still thinking"), "{text}");
     let pid: i32 = std::fs::read_to_string(pid_file)?.trim().parse()?;
     assert!(!is_alive(pid), "it was killed");
-    let Error::NotReady { logs, .. } = error else {
-        anyhow::bail!("another error: {text}")
-    };
+    let Error::NotReady { logs, .. } = error else { anyhow::bail!("another error: {text}") };
     std::fs::remove_dir_all(logs.parent().unwrap_or(&logs))?;
     Ok(())
 }
@@ -218,9 +185,7 @@ async fn a_lost_port_is_tried_again_with_another_one_but_not_for_ever() -> anyho
          echo listen tcp: bind: address already in use; exit 1",
         attempts.display()
     );
-    let error = ControlPlane::start(scripted(dir.path(), &script)?)
-        .await
-        .unwrap_err();
+    let error = ControlPlane::start(scripted(dir.path(), &script)?).await.unwrap_err();
     let attempts = std::fs::read_to_string(attempts)?;
     let ports: std::collections::BTreeSet<&str> = attempts.lines().collect();
     assert!(matches!(error, Error::Ports { attempts: 5, .. }), "{error}");

@@ -26,19 +26,12 @@ async fn scene() -> anyhow::Result<Scene> {
     let namespace = namespace(&client).await?;
     let proxy = ApiProxy::start(control_plane.kubeconfig()).await?;
     let through = Api::namespaced(client_for(proxy.kubeconfig()?).await?, &namespace);
-    Ok(Scene {
-        proxy,
-        through,
-        around: Api::namespaced(client, &namespace),
-    })
+    Ok(Scene { proxy, through, around: Api::namespaced(client, &namespace) })
 }
 
 fn config_map(name: &str) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name.into()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
         data: Some(BTreeMap::from([("key".into(), name.into())])),
         ..ConfigMap::default()
     }
@@ -46,9 +39,7 @@ fn config_map(name: &str) -> ConfigMap {
 
 impl Scene {
     async fn create(&self, name: &str) -> kube::Result<ConfigMap> {
-        self.through
-            .create(&PostParams::default(), &config_map(name))
-            .await
+        self.through.create(&PostParams::default(), &config_map(name)).await
     }
 
     async fn exists(&self, name: &str) -> anyhow::Result<bool> {
@@ -59,13 +50,7 @@ impl Scene {
     fn journal(&self) -> Vec<(Method, Option<u16>, bool)> {
         let entries = self.proxy.journal().into_iter();
         entries
-            .map(|entry| {
-                (
-                    entry.method,
-                    entry.status.map(|status| status.as_u16()),
-                    entry.forwarded,
-                )
-            })
+            .map(|entry| (entry.method, entry.status.map(|status| status.as_u16()), entry.forwarded))
             .collect()
     }
 }
@@ -76,10 +61,7 @@ async fn requests_pass_and_the_changing_ones_are_written_down() -> anyhow::Resul
     scene.create("one").await?;
     scene.create("one").await.unwrap_err();
     scene.through.list(&ListParams::default()).await?;
-    assert_eq!(
-        scene.journal(),
-        [(Method::POST, Some(201), true), (Method::POST, Some(409), true)]
-    );
+    assert_eq!(scene.journal(), [(Method::POST, Some(201), true), (Method::POST, Some(409), true)]);
     assert_eq!(scene.proxy.count(|entry| entry.path.ends_with("/configmaps")), 2);
     Ok(())
 }
@@ -87,19 +69,11 @@ async fn requests_pass_and_the_changing_ones_are_written_down() -> anyhow::Resul
 #[tokio::test]
 async fn a_watch_streams() -> anyhow::Result<()> {
     let scene = scene().await?;
-    let from = scene
-        .through
-        .list(&ListParams::default())
-        .await?
-        .metadata
-        .resource_version
-        .unwrap_or_default();
+    let from =
+        scene.through.list(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
     let params = WatchParams::default().fields("metadata.name=one");
     let mut events = scene.through.watch(&params, &from).await?.boxed();
-    scene
-        .around
-        .create(&PostParams::default(), &config_map("one"))
-        .await?;
+    scene.around.create(&PostParams::default(), &config_map("one")).await?;
     let event = tokio::time::timeout(SOON, events.try_next()).await??;
     assert!(matches!(event, Some(WatchEvent::Added(_))), "{event:?}");
     Ok(())
@@ -110,15 +84,10 @@ async fn a_rule_answers_in_the_place_of_the_api_server() -> anyhow::Result<()> {
     let scene = scene().await?;
     let refuse = Action::refuse(StatusCode::FORBIDDEN, "Forbidden", "exceeded quota: small");
     let about_one = |body: &serde_json::Value| body["metadata"]["name"] == "one";
-    let rule = scene
-        .proxy
-        .on(Match::method(Method::POST).json(about_one).times(1), refuse);
+    let rule = scene.proxy.on(Match::method(Method::POST).json(about_one).times(1), refuse);
     scene.create("two").await?;
     let refused = scene.create("one").await.unwrap_err();
-    assert!(
-        matches!(&refused, kube::Error::Api(status) if status.code == 403),
-        "{refused}"
-    );
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 403), "{refused}");
     assert!(refused.to_string().contains("exceeded quota: small"), "{refused}");
     assert!(!scene.exists("one").await?);
     assert_eq!(scene.journal()[1], (Method::POST, Some(403), false));
@@ -139,10 +108,7 @@ async fn a_cut_leaves_the_sender_in_the_dark() -> anyhow::Result<()> {
     }
     assert!(!scene.exists("before").await?);
     assert!(scene.exists("after").await?);
-    assert_eq!(
-        scene.journal(),
-        [(Method::POST, None, false), (Method::POST, Some(201), true)]
-    );
+    assert_eq!(scene.journal(), [(Method::POST, None, false), (Method::POST, Some(201), true)]);
     Ok(())
 }
 
@@ -158,9 +124,7 @@ async fn a_hook_after_the_answer_runs_before_it_is_relayed() -> anyhow::Result<(
             note.lock().unwrap().push((exchange.status, exists));
         }
     });
-    scene
-        .proxy
-        .on(Match::mutating().path_ends_with("/configmaps"), hook);
+    scene.proxy.on(Match::mutating().path_ends_with("/configmaps"), hook);
     scene.create("one").await?;
     assert_eq!(*seen.lock().unwrap(), [(Some(StatusCode::CREATED), true)]);
     Ok(())
@@ -193,11 +157,9 @@ async fn a_held_request_arrives_even_if_its_sender_is_gone() -> anyhow::Result<(
     sender.abort();
     assert!(sender.await.unwrap_err().is_cancelled());
     gate.open();
-    eventually("the request has arrived", SOON, async || {
-        match scene.exists("one").await {
-            Ok(true) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    eventually("the request has arrived", SOON, async || match scene.exists("one").await {
+        Ok(true) => Ok(()),
+        other => Err(format!("{other:?}")),
     })
     .await;
     Ok(())

@@ -14,17 +14,10 @@ async fn a_held_request_waits_before_or_after_its_effect_until_the_gate_opens() 
     for (point, effect) in [(Point::BeforeCommit, false), (Point::AfterCommit, true)] {
         let world = World::new().await;
         let gate = world.control.gate("hold");
-        let hold = Fault::Hold {
-            point,
-            gate: "hold".to_owned(),
-        };
+        let hold = Fault::Hold { point, gate: "hold".to_owned() };
         world.control.fault(&world.acme.id, Operation::Create, hold, 1);
-        let call = tokio::spawn(
-            world
-                .organization(Method::POST, "/new")
-                .json(&json!({"name": "shop"}))
-                .send(),
-        );
+        let call =
+            tokio::spawn(world.organization(Method::POST, "/new").json(&json!({"name": "shop"})).send());
         soon(gate.arrived(1)).await;
         assert!(!call.is_finished());
         assert_eq!(world.control.projects(&world.acme.id).len(), usize::from(effect));
@@ -41,23 +34,11 @@ async fn a_held_request_waits_before_or_after_its_effect_until_the_gate_opens() 
 async fn a_gate_can_let_requests_pass_one_by_one() {
     let world = World::new().await;
     let gate = world.control.gate("queue");
-    let hold = Fault::Hold {
-        point: Point::BeforeCommit,
-        gate: gate.name().to_owned(),
-    };
-    world.control.inject(
-        FaultRule::new(hold)
-            .organization(&world.acme.id)
-            .operation(Operation::Create),
-    );
+    let hold = Fault::Hold { point: Point::BeforeCommit, gate: gate.name().to_owned() };
+    world.control.inject(FaultRule::new(hold).organization(&world.acme.id).operation(Operation::Create));
     let calls: Vec<_> = ["one", "two", "three"]
         .map(|name| {
-            tokio::spawn(
-                world
-                    .organization(Method::POST, "/new")
-                    .json(&json!({"name": name}))
-                    .send(),
-            )
+            tokio::spawn(world.organization(Method::POST, "/new").json(&json!({"name": name})).send())
         })
         .into();
     soon(gate.arrived(3)).await;
@@ -76,23 +57,12 @@ async fn a_gate_can_let_requests_pass_one_by_one() {
 async fn a_request_has_its_effect_also_when_the_caller_has_gone_away() {
     let world = World::new().await;
     let gate = world.control.gate("hold");
-    let hold = Fault::Hold {
-        point: Point::BeforeCommit,
-        gate: "hold".to_owned(),
-    };
+    let hold = Fault::Hold { point: Point::BeforeCommit, gate: "hold".to_owned() };
     world.control.fault(&world.acme.id, Operation::Create, hold, 1);
-    let call = tokio::spawn(
-        world
-            .organization(Method::POST, "/new")
-            .json(&json!({"name": "shop"}))
-            .send(),
-    );
+    let call = tokio::spawn(world.organization(Method::POST, "/new").json(&json!({"name": "shop"})).send());
     soon(gate.arrived(1)).await;
     call.abort();
-    assert!(
-        call.await.unwrap_err().is_cancelled(),
-        "the caller is gone, its connection closed"
-    );
+    assert!(call.await.unwrap_err().is_cancelled(), "the caller is gone, its connection closed");
     until(|| world.control.journal()[0].outcome == Outcome::Abandoned).await;
     assert!(world.control.projects(&world.acme.id).is_empty(), "not yet");
     gate.open();
@@ -105,14 +75,9 @@ async fn a_request_has_its_effect_also_when_the_caller_has_gone_away() {
 async fn a_late_commit_happens_after_the_caller_has_heard_of_a_failure() {
     for answer in [LateAnswer::Cut, LateAnswer::GatewayTimeout] {
         let world = World::new().await;
-        let late = Fault::CommitLate {
-            gate: "late".to_owned(),
-            answer,
-        };
+        let late = Fault::CommitLate { gate: "late".to_owned(), answer };
         world.control.fault(&world.acme.id, Operation::Create, late, 1);
-        let call = world
-            .organization(Method::POST, "/new")
-            .json(&json!({"name": "shop"}));
+        let call = world.organization(Method::POST, "/new").json(&json!({"name": "shop"}));
         match answer {
             LateAnswer::Cut => assert!(call.send().await.is_err()),
             LateAnswer::GatewayTimeout => assert_eq!(send(call).await.error().0, 504),
@@ -128,10 +93,7 @@ async fn a_late_commit_happens_after_the_caller_has_heard_of_a_failure() {
 #[tokio::test]
 async fn a_late_commit_that_is_not_valid_any_more_has_no_effect() {
     let world = World::new().await;
-    let late = Fault::CommitLate {
-        gate: "late".to_owned(),
-        answer: LateAnswer::GatewayTimeout,
-    };
+    let late = Fault::CommitLate { gate: "late".to_owned(), answer: LateAnswer::GatewayTimeout };
     world.control.fault(&world.acme.id, Operation::Create, late, 1);
     assert_eq!(world.create(json!({"name": "shop"})).await.status, 504);
     world.project("shop").await;
@@ -146,43 +108,17 @@ async fn a_late_commit_that_is_not_valid_any_more_has_no_effect() {
 #[tokio::test]
 async fn a_delay_outlasts_an_impatient_caller_and_combines_with_another_fault() {
     let world = World::new().await;
-    let delay = Fault::Delay {
-        point: Point::AfterCommit,
-        milliseconds: 60_000,
-    };
+    let delay = Fault::Delay { point: Point::AfterCommit, milliseconds: 60_000 };
     world.control.fault(&world.acme.id, Operation::Create, delay, 1);
-    let call = world
-        .organization(Method::POST, "/new")
-        .json(&json!({"name": "shop"}));
+    let call = world.organization(Method::POST, "/new").json(&json!({"name": "shop"}));
     let error = call.timeout(Duration::from_millis(300)).send().await.unwrap_err();
     assert!(error.is_timeout(), "{error:?}");
-    assert_eq!(
-        world.control.projects(&world.acme.id).len(),
-        1,
-        "the effect came before the delay"
-    );
+    assert_eq!(world.control.projects(&world.acme.id).len(), 1, "the effect came before the delay");
 
-    let slow = Fault::Delay {
-        point: Point::BeforeCommit,
-        milliseconds: 1,
-    };
+    let slow = Fault::Delay { point: Point::BeforeCommit, milliseconds: 1 };
     world.control.fault(&world.acme.id, Operation::Create, slow, 1);
-    world.control.fault(
-        &world.acme.id,
-        Operation::Create,
-        Fault::Cut {
-            point: Point::AfterCommit,
-        },
-        1,
-    );
-    assert!(
-        world
-            .organization(Method::POST, "/new")
-            .json(&json!({"name": "two"}))
-            .send()
-            .await
-            .is_err()
-    );
+    world.control.fault(&world.acme.id, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
+    assert!(world.organization(Method::POST, "/new").json(&json!({"name": "two"})).send().await.is_err());
     assert_eq!(world.control.faults_left(&world.acme.id), 0);
     assert_eq!(world.control.projects(&world.acme.id).len(), 2);
 }
@@ -197,11 +133,7 @@ async fn a_list_can_lag_behind_or_stand_still_while_reads_tell_the_truth() {
     assert_eq!(names(&world.list().await), ["first"]);
     assert_eq!(world.read(&second).await.status, 200);
     world.control.delete_project(&first);
-    assert_eq!(
-        names(&world.list().await),
-        ["second", "first"],
-        "one commit behind the deletion"
-    );
+    assert_eq!(names(&world.list().await), ["second", "first"], "one commit behind the deletion");
     assert_eq!(world.list().await["data"][1]["deleted"], false);
     world.control.freeze_list(&world.acme.id);
     world.project("third").await;
@@ -238,43 +170,23 @@ async fn one_witness_can_lie_about_one_project() {
 #[tokio::test]
 async fn a_skewed_clock_shows_in_the_date_header_and_in_every_new_timestamp() {
     let hours = 5;
-    let world = World::with(Modes {
-        clock_skew_milliseconds: hours * 3_600_000,
-        ..Modes::default()
-    })
-    .await;
-    let got = world
-        .create(json!({"name": "shop", "should_create_api_key": true}))
-        .await;
+    let world = World::with(Modes { clock_skew_milliseconds: hours * 3_600_000, ..Modes::default() }).await;
+    let got = world.create(json!({"name": "shop", "should_create_api_key": true})).await;
     let is_skewed = |time: Timestamp| {
         let ahead = time.duration_since(Timestamp::now());
         let around = SignedDuration::from_hours(hours);
-        assert!(
-            (ahead - around).abs() < SignedDuration::from_mins(5),
-            "{time} is {ahead} ahead"
-        );
+        assert!((ahead - around).abs() < SignedDuration::from_mins(5), "{time} is {ahead} ahead");
     };
-    let date = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(got.header("date"))
-        .unwrap();
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(got.header("date")).unwrap();
     is_skewed(date);
     let project = world.read(got.json()["id"].as_str().unwrap()).await.json();
-    for time in [
-        &project["created_at"],
-        &project["updated_at"],
-        &project["api_keys"][0]["created_at"],
-    ] {
+    for time in [&project["created_at"], &project["updated_at"], &project["api_keys"][0]["created_at"]] {
         is_skewed(time.as_str().unwrap().parse().unwrap());
     }
     let journal = world.control.journal()[0].time.duration_since(Timestamp::now());
-    assert!(
-        journal.abs() < SignedDuration::from_mins(5),
-        "the journal has the real clock"
-    );
+    assert!(journal.abs() < SignedDuration::from_mins(5), "the journal has the real clock");
     let nobody = send(world.request(Method::GET, "/nowhere")).await;
-    let date = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(nobody.header("date"))
-        .unwrap();
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(nobody.header("date")).unwrap();
     assert!(
         date.duration_since(Timestamp::now()).abs() < SignedDuration::from_mins(5),
         "no organization, no skew"

@@ -24,10 +24,7 @@ async fn settings_at_creation_lie_over_the_defaults() {
         "display_name": "Shop", "theme": {"accent": "#fff"}, "oauth_callback_verifier_url": null,
     });
     let body = json!({"name": "shop", "should_create_api_key": true, "config": config});
-    let key = world.create(body).await.json()["api_key"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let key = world.create(body).await.json()["api_key"].as_str().unwrap().to_owned();
     let got = send(world.settings(Method::GET, &key)).await.json();
     let mut expected = defaults();
     expected["is_2FA_enabled"] = json!(false);
@@ -36,20 +33,14 @@ async fn settings_at_creation_lie_over_the_defaults() {
     expected["theme"] = json!({"accent": "#fff"});
     assert_eq!(got, expected);
 
-    let enterprise = OrganizationOptions {
-        plan: Plan::Enterprise,
-        ..OrganizationOptions::named("big")
-    };
+    let enterprise = OrganizationOptions { plan: Plan::Enterprise, ..OrganizationOptions::named("big") };
     let enterprise = world.control.add_organization(enterprise);
     let new = world
         .request(Method::POST, "/api/v3.1/org/owner/project/new")
         .header("x-org-api-key", &enterprise.key);
     let made = send(new.json(&json!({"name": "shop"}))).await.json();
     let project = world.control.project(made["id"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        project.config["log_visibility_setting"], "dont_store_data",
-        "zero data retention by default"
-    );
+    assert_eq!(project.config["log_visibility_setting"], "dont_store_data", "zero data retention by default");
 }
 
 #[tokio::test]
@@ -65,10 +56,7 @@ async fn a_patch_merges_and_answers_everything_that_is_set() {
     expected["display_name"] = json!("Shop");
     expected["oauth_callback_verifier_url"] = json!("https://verify.example.com/cb");
     assert_eq!((got.status, got.json()), (200, expected.clone()));
-    expected
-        .as_object_mut()
-        .unwrap()
-        .remove("oauth_callback_verifier_url");
+    expected.as_object_mut().unwrap().remove("oauth_callback_verifier_url");
     assert_eq!(
         patch(json!({"oauth_callback_verifier_url": null})).await.json(),
         expected,
@@ -83,18 +71,10 @@ async fn a_patch_merges_and_answers_everything_that_is_set() {
     ] {
         assert_eq!(patch(bad.clone()).await.error().1, 10400, "{bad}");
     }
-    assert_eq!(
-        json!(world.control.project(&id).unwrap().config),
-        expected,
-        "a bad patch changes nothing"
-    );
+    assert_eq!(json!(world.control.project(&id).unwrap().config), expected, "a bad patch changes nothing");
     let updated = world.control.project(&id).unwrap().updated_at;
     assert_eq!(patch(json!({"display_name": "Shop"})).await.status, 200);
-    assert_eq!(
-        world.control.project(&id).unwrap().updated_at,
-        updated,
-        "nothing changed"
-    );
+    assert_eq!(world.control.project(&id).unwrap().updated_at, updated, "nothing changed");
 }
 
 #[tokio::test]
@@ -102,9 +82,7 @@ async fn the_settings_endpoint_can_be_gone_in_three_ways_while_the_key_lives() {
     let world = World::new().await;
     let (_, key) = world.project("shop").await;
     let mode = |mode| {
-        world
-            .control
-            .set_modes(&world.acme.id, |modes| modes.settings = mode);
+        world.control.set_modes(&world.acme.id, |modes| modes.settings = mode);
     };
     for method in [Method::GET, Method::PATCH] {
         let call = || send(world.settings(method.clone(), &key).json(&json!({})));
@@ -124,9 +102,7 @@ async fn settings_can_be_gated_ignored_or_unknown() {
     let world = World::new().await;
     let (_, key) = world.project("shop").await;
     let mode = |mode| {
-        world
-            .control
-            .set_modes(&world.acme.id, |modes| modes.settings = mode);
+        world.control.set_modes(&world.acme.id, |modes| modes.settings = mode);
     };
     let patch = |body: Value| send(world.settings(Method::PATCH, &key).json(&body));
 
@@ -140,18 +116,16 @@ async fn settings_can_be_gated_ignored_or_unknown() {
     );
 
     mode(SettingsMode::IgnoresLogVisibility);
-    let ignored = patch(json!({"log_visibility_setting": "dont_store_data", "display_name": "A"}))
-        .await
-        .json();
+    let ignored =
+        patch(json!({"log_visibility_setting": "dont_store_data", "display_name": "A"})).await.json();
     assert_eq!(
         (&ignored["log_visibility_setting"], &ignored["display_name"]),
         (&json!("show_all"), &json!("A"))
     );
 
     mode(SettingsMode::WithoutNewMembers);
-    let unknown = patch(json!({"theme": {}, "oauth_callback_verifier_url": "https://a.example.com"}))
-        .await
-        .json();
+    let unknown =
+        patch(json!({"theme": {}, "oauth_callback_verifier_url": "https://a.example.com"})).await.json();
     assert!(
         unknown.get("theme").is_none() && unknown.get("oauth_callback_verifier_url").is_none(),
         "{unknown}"
@@ -163,10 +137,7 @@ async fn a_setting_changed_in_the_dashboard_is_seen_by_the_next_read() {
     let world = World::new().await;
     let (id, key) = world.project("shop").await;
     world.control.set_setting(&id, "display_name", json!("Drifted"));
-    assert_eq!(
-        send(world.settings(Method::GET, &key)).await.json()["display_name"],
-        "Drifted"
-    );
+    assert_eq!(send(world.settings(Method::GET, &key)).await.json()["display_name"], "Drifted");
     world.control.set_setting(&id, "display_name", Value::Null);
     assert_eq!(send(world.settings(Method::GET, &key)).await.json(), defaults());
 }

@@ -44,9 +44,7 @@ impl Cache {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         // Absolute, because `go` and the programs run in directories of their own.
-        Self {
-            root: std::path::absolute(&root).unwrap_or(root),
-        }
+        Self { root: std::path::absolute(&root).unwrap_or(root) }
     }
 
     /// The programs of an entry, or why it cannot be used.
@@ -59,13 +57,8 @@ impl Cache {
         let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|_| "has a broken manifest")?;
         for part in Part::ALL {
             let path = dir.join(part.name());
-            let expected = manifest
-                .files
-                .get(part.name())
-                .ok_or("has an incomplete manifest")?;
-            expected
-                .verify(&path)
-                .map_err(|what| format!("is broken ({} {what})", part.name()))?;
+            let expected = manifest.files.get(part.name()).ok_or("has an incomplete manifest")?;
+            expected.verify(&path).map_err(|what| format!("is broken ({} {what})", part.name()))?;
         }
         Ok(Binaries::in_dir(&dir))
     }
@@ -85,10 +78,8 @@ impl Cache {
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(self.failed("lock")(error)),
         }
-        let progress = Progress::start(
-            "waiting for another process that downloads or builds the control plane",
-            shown,
-        );
+        let progress =
+            Progress::start("waiting for another process that downloads or builds the control plane", shown);
         file.lock().map_err(self.failed("lock"))?;
         progress.done("it is done");
         Ok(file)
@@ -109,10 +100,7 @@ impl Cache {
         if let Err(reason) = make(staging.path()) {
             return Ok(Err(reason));
         }
-        if let Some(part) = Part::ALL
-            .iter()
-            .find(|part| !is_executable(&staging.path().join(part.name())))
-        {
+        if let Some(part) = Part::ALL.iter().find(|part| !is_executable(&staging.path().join(part.name()))) {
             return Ok(Err(format!("it left no program {}", part.name())));
         }
         self.publish(key, staging).map_err(self.failed("install"))?;
@@ -121,10 +109,7 @@ impl Cache {
 
     fn publish(&self, key: &str, staging: tempfile::TempDir) -> io::Result<()> {
         let manifest = Manifest::of(staging.path())?;
-        fs::write(
-            staging.path().join(MANIFEST),
-            serde_json::to_vec_pretty(&manifest)?,
-        )?;
+        fs::write(staging.path().join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
         // On disk before the rename: a power cut must not leave a complete name with empty files.
         for file in Part::ALL.iter().map(|part| part.name()).chain([MANIFEST]) {
             File::open(staging.path().join(file))?.sync_all()?;
@@ -152,11 +137,7 @@ impl Cache {
 
     fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> AssetsError {
         let cache = self.root.clone();
-        move |source| AssetsError::Cache {
-            doing,
-            cache: cache.clone(),
-            source,
-        }
+        move |source| AssetsError::Cache { doing, cache: cache.clone(), source }
     }
 }
 
@@ -173,14 +154,7 @@ impl Manifest {
             };
             let (size, modified) = size_and_time(&path)?;
             known.insert(path, sha256.clone());
-            files.insert(
-                part.name().to_owned(),
-                Expected {
-                    size,
-                    modified,
-                    sha256,
-                },
-            );
+            files.insert(part.name().to_owned(), Expected { size, modified, sha256 });
         }
         Ok(Self { files })
     }
@@ -204,10 +178,7 @@ impl Expected {
 
 fn size_and_time(path: &Path) -> io::Result<(u64, u64)> {
     let data = path.metadata()?;
-    let modified = data
-        .modified()?
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |age| age.as_secs());
+    let modified = data.modified()?.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
     Ok((data.len(), modified))
 }
 
@@ -226,10 +197,8 @@ fn sha256_of(path: &Path) -> io::Result<String> {
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _infallible = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -111,8 +111,7 @@ pub(super) fn into(dir: &Path, release: &Release, progress: &Progress) -> Result
                 fetch(&release.controller_manager, &controller_manager, progress).await
             })
         });
-        work.join()
-            .unwrap_or_else(|_| Err("the download panicked".into()))
+        work.join().unwrap_or_else(|_| Err("the download panicked".into()))
     })?;
     fs::set_permissions(&controller_manager, fs::Permissions::from_mode(0o755))
         .map_err(|error| format!("cannot make it executable: {error}"))?;
@@ -131,10 +130,9 @@ async fn fetch(artifact: &Artifact, to: &Path, progress: &Progress) -> Result<()
     let (mut hasher, expected) = match &artifact.checksum {
         Checksum::Sha256(digest) => (Hasher::Sha256(Sha256::new()), digest.clone()),
         Checksum::Sha512(digest) => (Hasher::Sha512(Sha512::new()), digest.clone()),
-        Checksum::PublishedSha256 => (
-            Hasher::Sha256(Sha256::new()),
-            published(&client, &artifact.url).await?,
-        ),
+        Checksum::PublishedSha256 => {
+            (Hasher::Sha256(Sha256::new()), published(&client, &artifact.url).await?)
+        }
     };
     let response = get(&client, &artifact.url).await?;
     let total = response.content_length();
@@ -144,8 +142,7 @@ async fn fetch(artifact: &Artifact, to: &Path, progress: &Progress) -> Result<()
     let failed = |error: reqwest::Error| reason(&format!("read {}", artifact.url), &error);
     while let Some(chunk) = stream.try_next().await.map_err(failed)? {
         hasher.update(&chunk);
-        file.write_all(&chunk)
-            .map_err(|error| format!("cannot write {}: {error}", to.display()))?;
+        file.write_all(&chunk).map_err(|error| format!("cannot write {}: {error}", to.display()))?;
         received += chunk.len() as u64;
         progress.detail(amount(received, total));
     }
@@ -153,28 +150,18 @@ async fn fetch(artifact: &Artifact, to: &Path, progress: &Progress) -> Result<()
     if got == expected {
         return Ok(());
     }
-    Err(format!(
-        "{} is not what it should be: its digest is {got}, not {expected}",
-        artifact.url
-    ))
+    Err(format!("{} is not what it should be: its digest is {got}, not {expected}", artifact.url))
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Result<reqwest::Response, String> {
-    let answer = client
-        .get(url)
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status);
+    let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
     answer.map_err(|error| reason(&format!("get {url}"), &error))
 }
 
 async fn published(client: &reqwest::Client, url: &str) -> Result<String, String> {
     let url = format!("{url}.sha256");
-    let text = get(client, &url)
-        .await?
-        .text()
-        .await
-        .map_err(|error| reason(&format!("read {url}"), &error))?;
+    let text =
+        get(client, &url).await?.text().await.map_err(|error| reason(&format!("read {url}"), &error))?;
     let digest = text.split_whitespace().next().unwrap_or_default();
     if digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(digest.to_ascii_lowercase());
@@ -209,13 +196,9 @@ fn unpack(archive: &Path, dir: &Path) -> std::io::Result<()> {
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive)?));
     for entry in archive.entries()? {
         let mut entry = entry?;
-        let name = entry
-            .path()?
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let wanted = [Part::Etcd, Part::ApiServer]
-            .into_iter()
-            .find(|part| name.as_deref() == Some(part.name()));
+        let name = entry.path()?.file_name().map(|name| name.to_string_lossy().into_owned());
+        let wanted =
+            [Part::Etcd, Part::ApiServer].into_iter().find(|part| name.as_deref() == Some(part.name()));
         if let Some(part) = wanted.filter(|_| entry.header().entry_type().is_file()) {
             let path = dir.join(part.name());
             std::io::copy(&mut entry, &mut File::create(&path)?)?;

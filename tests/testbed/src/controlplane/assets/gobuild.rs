@@ -40,11 +40,8 @@ pub(super) fn key() -> String {
 pub(super) fn into(dir: &Path, go: &Path, progress: &Progress) -> Result<(), String> {
     // Below `dir`, which is cleaned up even if this process is killed.
     let sources = dir.join("source");
-    let written = fs::create_dir(&sources).and_then(|()| {
-        SOURCES
-            .iter()
-            .try_for_each(|(name, content)| fs::write(sources.join(name), content))
-    });
+    let written = fs::create_dir(&sources)
+        .and_then(|()| SOURCES.iter().try_for_each(|(name, content)| fs::write(sources.join(name), content)));
     written.map_err(|error| format!("cannot write the sources: {error}"))?;
     progress.detail("fetching Go modules");
     let listed = run(go, &sources, ["list", "-deps", "."], |module| {
@@ -53,22 +50,15 @@ pub(super) fn into(dir: &Path, go: &Path, progress: &Progress) -> Result<(), Str
     let packages = listed.lines().count();
     let mut compiled = 0_usize;
     // Without a version, the API server refuses to start.
-    let flags = format!(
-        "-ldflags=-s -w -X k8s.io/component-base/version.gitVersion={}",
-        version()
-    );
+    let flags = format!("-ldflags=-s -w -X k8s.io/component-base/version.gitVersion={}", version());
     let program = dir.join("controlplane");
     let output = OsStr::new("-o");
     let arguments = ["build", "-v", "-trimpath", "-buildvcs=false", &flags].map(OsStr::new);
-    let arguments = arguments
-        .into_iter()
-        .chain([output, program.as_os_str(), OsStr::new(".")]);
+    let arguments = arguments.into_iter().chain([output, program.as_os_str(), OsStr::new(".")]);
     progress.detail(format!("at most {packages} packages to compile"));
     run(go, &sources, arguments, |package| {
         compiled += 1;
-        progress.detail(format!(
-            "{compiled} of at most {packages} packages, now {package}"
-        ));
+        progress.detail(format!("{compiled} of at most {packages} packages, now {package}"));
     })?;
     fs::remove_dir_all(&sources).map_err(|error| format!("cannot remove the sources: {error}"))?;
     for part in Part::ALL {
@@ -90,37 +80,22 @@ fn run<S: AsRef<OsStr>>(
     command.args(arguments).current_dir(dir);
     // A workspace or a vendor directory of somebody's own project has no say here.
     command.env("GOWORK", "off").env("GO111MODULE", "on");
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(failed)?;
     let output = child.stdout.take();
     // Read on the side, for Go stops when a pipe is full.
     let output = std::thread::spawn(move || {
         let mut text = String::new();
-        output
-            .map(|mut pipe| pipe.read_to_string(&mut text))
-            .transpose()
-            .map(|_| text)
+        output.map(|mut pipe| pipe.read_to_string(&mut text)).transpose().map(|_| text)
     });
     let mut errors = Vec::new();
-    for line in child
-        .stderr
-        .take()
-        .into_iter()
-        .flat_map(|pipe| BufReader::new(pipe).lines())
-    {
+    for line in child.stderr.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines()) {
         let line = line.map_err(failed)?;
         each(&line);
         errors.push(line);
     }
     let status = child.wait().map_err(failed)?;
-    let output = output
-        .join()
-        .map_err(|_| "reading the output of go failed".to_owned())?
-        .map_err(failed)?;
+    let output = output.join().map_err(|_| "reading the output of go failed".to_owned())?.map_err(failed)?;
     if status.success() {
         return Ok(output);
     }

@@ -116,11 +116,8 @@ impl Finder {
     /// As the environment says: `KUBEBUILDER_ASSETS`, `PATH`; `TESTBED_CACHE` (default:
     /// `composio-operator-testbed` in `XDG_CACHE_HOME` or `~/.cache`); `TESTBED_DOWNLOAD=never` forbids the download.
     pub fn from_env() -> Self {
-        let path_of = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let path_of =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let never = std::env::var_os("TESTBED_DOWNLOAD").is_some_and(|value| value == "never");
         let user_cache = || {
             path_of("XDG_CACHE_HOME")
@@ -165,10 +162,7 @@ impl Finder {
             None => search.note("KUBEBUILDER_ASSETS: not set"),
             Some(dir) => {
                 for part in search.missing() {
-                    search.offer(
-                        part,
-                        Some(dir.join(part.name())).filter(|path| is_executable(path)),
-                    );
+                    search.offer(part, Some(dir.join(part.name())).filter(|path| is_executable(path)));
                 }
                 let lacks = search.lacks();
                 search.note(format!("KUBEBUILDER_ASSETS={}: lacks {lacks}", dir.display()));
@@ -179,11 +173,8 @@ impl Finder {
         }
         let look = |part: Part| (part, self.on_path(OsStr::new(part.name())));
         let found: Vec<(Part, Option<PathBuf>)> = search.missing().into_iter().map(look).collect();
-        let absent: Vec<&str> = found
-            .iter()
-            .filter(|(_, path)| path.is_none())
-            .map(|(part, _)| part.name())
-            .collect();
+        let absent: Vec<&str> =
+            found.iter().filter(|(_, path)| path.is_none()).map(|(part, _)| part.name()).collect();
         if absent.is_empty() {
             for (part, path) in found {
                 search.offer(part, path);
@@ -233,15 +224,12 @@ impl Finder {
     }
 
     fn on_path(&self, name: &OsStr) -> Option<PathBuf> {
-        std::env::split_paths(&self.search_path)
-            .map(|dir| dir.join(name))
-            .find(|path| is_executable(path))
+        std::env::split_paths(&self.search_path).map(|dir| dir.join(name)).find(|path| is_executable(path))
     }
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 /// What was found so far, and what every place said.
@@ -275,10 +263,7 @@ impl Search {
     }
 
     fn missing(&mut self) -> Vec<Part> {
-        Part::ALL
-            .into_iter()
-            .filter(|part| self.slot(*part).is_none())
-            .collect()
+        Part::ALL.into_iter().filter(|part| self.slot(*part).is_none()).collect()
     }
 
     fn complete(&mut self) -> bool {
@@ -286,11 +271,7 @@ impl Search {
     }
 
     fn lacks(&mut self) -> String {
-        self.missing()
-            .iter()
-            .map(|part| part.name())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.missing().iter().map(|part| part.name()).collect::<Vec<_>>().join(", ")
     }
 
     fn note(&mut self, line: impl Into<String>) {
@@ -315,11 +296,9 @@ impl Search {
 
     fn finish(self) -> Result<Binaries, AssetsError> {
         match (self.etcd, self.api_server, self.controller_manager) {
-            (Some(etcd), Some(api_server), Some(controller_manager)) => Ok(Binaries {
-                etcd,
-                api_server,
-                controller_manager,
-            }),
+            (Some(etcd), Some(api_server), Some(controller_manager)) => {
+                Ok(Binaries { etcd, api_server, controller_manager })
+            }
             _ => Err(AssetsError::Nothing { tried: self.tried }),
         }
     }

@@ -1,0 +1,90 @@
+//! Reading and changing settings, and telling an endpoint that is gone from a key that is dead (API 7.3). What follows
+//! is `domain::plan::settings`'s.
+
+use super::execute::Work;
+use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::failure::Failure;
+use crate::domain::key::ApiKey;
+use crate::domain::reason::Reason;
+use crate::domain::settings::Settings;
+use crate::domain::world::{Capability, SettingsView};
+
+impl Work<'_> {
+    fn key(&self) -> Result<&ApiKey, Failure> {
+        self.record()?.key.as_ref().ok_or_else(|| Failure::bug("settings without a key"))
+    }
+
+    pub(super) async fn read_settings(&self, is_patched: bool) -> Result<SettingsView, Failure> {
+        let key = self.key()?;
+        match self.organization.client.read_settings(key).await {
+            Ok(observed) => {
+                self.organization.settings_endpoint.set(Capability::Available);
+                Ok(SettingsView::Seen { observed, is_patched })
+            }
+            Err(error) => self.settings_failure(error, is_patched).await,
+        }
+    }
+
+    pub(super) async fn patch_settings(&self, members: &Settings) -> Result<SettingsView, Failure> {
+        let key = self.key()?;
+        match self.organization.client.patch_settings(key, members).await {
+            Ok(()) => Ok(SettingsView::Patched),
+            Err(CallError::Rejected(words) | CallError::Forbidden(words)) => {
+                let detail = format!("{}: {words}", members.fields());
+                Ok(SettingsView::Failed(Failure::terminal(Reason::SettingsNotApplied, detail)))
+            }
+            Err(error) => self.settings_failure(error, true).await,
+        }
+    }
+
+    /// Tells an endpoint that is gone from a key that is dead and from a passing fault (API 7.3).
+    async fn settings_failure(&self, error: CallError, is_patched: bool) -> Result<SettingsView, Failure> {
+        let is_gone = match &error {
+            CallError::NotFound(_) => true,
+            CallError::Unknown { status, .. } => {
+                status.is_some_and(|status| [200, 404, 405, 410, 501].contains(&status))
+            }
+            CallError::Credential(CredentialProblem::Address, words) => {
+                return Ok(SettingsView::Failed(Failure::terminal(Reason::AddressNotAllowed, words.clone())));
+            }
+            CallError::Credential(..) | CallError::Forbidden(_) => {
+                return self.key_or_endpoint(error, is_patched).await;
+            }
+            _ => false,
+        };
+        if is_gone {
+            self.organization.settings_endpoint.set(Capability::Unavailable);
+            return Ok(SettingsView::Unseen);
+        }
+        Ok(SettingsView::Failed(self.failure(error)))
+    }
+
+    /// 401 or 403: with a key that works elsewhere it is the endpoint that is gone. A fresh key may be unknown for some
+    /// seconds (API 16.11), so that the endpoint is asked once more after the proof.
+    async fn key_or_endpoint(&self, error: CallError, is_patched: bool) -> Result<SettingsView, Failure> {
+        let record = self.record()?;
+        let key = self.key()?;
+        match self.organization.client.prove_key(key).await {
+            Ok(()) => match self.organization.client.read_settings(key).await {
+                Ok(observed) => Ok(SettingsView::Seen { observed, is_patched }),
+                Err(CallError::Credential(..) | CallError::Forbidden(_)) => {
+                    self.organization.settings_endpoint.set(Capability::Unavailable);
+                    Ok(SettingsView::Unseen)
+                }
+                Err(error) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
+            },
+            Err(CallError::Credential(CredentialProblem::ProjectKey, words)) => {
+                let issued = record.claim.key().map(|key| key.issued_time);
+                let is_fresh = issued
+                    .is_some_and(|issued| self.world.settling.now.duration_since(issued).as_secs() < 60);
+                let failure = if is_fresh {
+                    Failure::transient(words)
+                } else {
+                    Failure::terminal(Reason::KeyRejected, words)
+                };
+                Ok(SettingsView::Failed(failure))
+            }
+            Err(_) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Laws of `plan` and `orphan`, as far as whole histories show them: random worlds, faults at every write and call, third
+//! parties, crashes and changes of leader; then the faults stop. Laws of single steps are checked along the way
+//! (`model::lint`).
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::model::remote::{Endpoint, Look, Maker, Remote};
+use super::model::{End, Event, Fault, Model, SETTLE, Secret};
+use super::{OrphanStep, Step};
+use crate::domain::reason::Reason;
+use crate::domain::settings::{Member, Settings};
+
+/// Most looks until nothing changes any more: a settle time has about nine.
+const MOST_LOOKS: usize = 120;
+/// Distance to the next look at what is done or waits for a person.
+const RETRY: Duration = Duration::from_mins(10);
+
+/// A history.
+#[derive(Debug, Clone)]
+struct History {
+    lag: u8,
+    /// Which members the spec states.
+    members: Vec<Member>,
+    /// What happens before each look.
+    events: Vec<Option<Event>>,
+    faults: Vec<Fault>,
+    /// Whether the resource is there at the end.
+    has_resource: bool,
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        12 => Just(Fault::None),
+        2 => Just(Fault::Refused),
+        2 => Just(Fault::LostBefore),
+        2 => Just(Fault::LostAfter),
+        3 => (0..=34_u8).prop_map(Fault::Late),
+        1 => Just(Fault::CrashBefore),
+        2 => Just(Fault::CrashAfter),
+        1 => (0..=34_u8).prop_map(Fault::CrashLate),
+        1 => any::<u8>().prop_map(Fault::Held),
+        2 => any::<u8>().prop_map(Fault::Deposed),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let look = prop_oneof![Just(Look::Untouched), Just(Look::TwoKeys), Just(Look::Used), Just(Look::NoKey)];
+    let endpoint = prop_oneof![Just(Endpoint::Available), Just(Endpoint::Gone), Just(Endpoint::Ignores)];
+    prop_oneof![
+        8 => (0..100_u8).prop_map(Event::Sleep),
+        3 => Just(Event::Crash),
+        2 => look.prop_map(Event::ThirdCreates),
+        2 => Just(Event::ThirdDeletes),
+        2 => any::<bool>().prop_map(Event::CanRegenerate),
+        2 => any::<bool>().prop_map(Event::ShowsKey),
+        1 => endpoint.prop_map(Event::Endpoint),
+        1 => any::<bool>().prop_map(Event::Secret),
+        1 => any::<bool>().prop_map(Event::Suspend),
+        1 => Just(Event::Leaves),
+        2 => Just(Event::Returns),
+    ]
+}
+
+fn history(longest_lag: u8) -> impl Strategy<Value = History> {
+    let members = proptest::sample::subsequence(Member::ALL.to_vec(), 0..=Member::ALL.len());
+    let members = prop_oneof![2 => Just(Vec::new()), 3 => members];
+    let events = proptest::collection::vec(proptest::option::weighted(0.5, event()), 0..24);
+    let faults = proptest::collection::vec(fault(), 0..40);
+    (0..=longest_lag, members, events, faults, proptest::bool::weighted(0.8)).prop_map(
+        |(lag, members, events, faults, has_resource)| History { lag, members, events, faults, has_resource },
+    )
+}
+
+fn settings(members: &[Member]) -> Settings {
+    let value = |member: &Member| match member {
+        Member::SignedUrlFileExpiry => json!(3600),
+        Member::RequireMcpApiKey => json!(false),
+        Member::Is2FaEnabled | Member::MaskSecretKeys => json!(true),
+        other => json!(other.field()),
+    };
+    members.iter().map(|member| (*member, value(member))).collect()
+}
+
+/// Lives through the history; then the faults stop, and looks go on until nothing changes any more.
+fn lived(history: &History, refuses_twins: bool) -> (Model, End) {
+    let remote = Remote::new(Duration::from_secs(history.lag.into()), refuses_twins);
+    let mut model = Model::new(remote, settings(&history.members), history.faults.clone());
+    for event in &history.events {
+        if let Some(event) = event {
+            model.event(event);
+        }
+        let end = model.look();
+        let next = next_look(&end);
+        // Whoever watches wakes earlier than the longest wait.
+        model.advance(next.min(SETTLE / 4));
+    }
+    model.faults_stop();
+    model.event(&Event::Suspend(false));
+    model.event(if history.has_resource { &Event::Returns } else { &Event::Leaves });
+    let end = settled(&mut model);
+    (model, end)
+}
+
+fn next_look(end: &End) -> Duration {
+    match end {
+        End::Step(Step::Wait(_, _, time)) | End::Orphan(OrphanStep::Wait(time)) => *time,
+        End::Failed("NameTaken") | End::Step(_) | End::Orphan(_) | End::Nothing => RETRY,
+        End::Failed(_) => Duration::from_secs(5),
+    }
+}
+
+fn settled(model: &mut Model) -> End {
+    let mut last = None;
+    let mut alike = 0;
+    for _ in 0..MOST_LOOKS {
+        let was_quiet = model.is_quiet();
+        let end = model.look();
+        alike = if was_quiet && last.as_ref() == Some(&end) { alike + 1 } else { 0 };
+        let is_final = match &end {
+            End::Step(Step::Done | Step::Stall(..)) | End::Failed("NameTaken") | End::Nothing => alike >= 2,
+            End::Orphan(step) => *step == OrphanStep::Keep && alike >= 2,
+            End::Step(_) | End::Failed(_) => false,
+        };
+        if is_final {
+            return end;
+        }
+        model.advance(next_look(&end));
+        last = Some(end);
+    }
+    model.law(false, "after the faults stop, everything comes to an end");
+    End::Nothing
+}
+
+/// A stall is true: what it says keeps the project from being as wished is so.
+fn is_true(model: &Model, reason: Reason) -> bool {
+    match reason {
+        Reason::SecretConflict => matches!(model.secret, Secret::Foreign),
+        Reason::KeyUnavailable => !model.remote.can_regenerate,
+        Reason::SettingsIncomplete | Reason::SettingsUnavailable => model.remote.endpoint == Endpoint::Gone,
+        Reason::SettingsNotApplied => model.remote.endpoint == Endpoint::Ignores,
+        Reason::KeyRejected => !does_key_work(model),
+        _ => false,
+    }
+}
+
+fn does_key_work(model: &Model) -> bool {
+    let key = model.claim.as_ref().and_then(|record| record.key.as_ref());
+    let claimed = model.claimed();
+    key.is_some_and(|key| claimed.is_some_and(|project| project.has_key(key)))
+}
+
+fn is_one_project(model: &Model) -> bool {
+    let claimed = model.claimed().map(|project| &project.id);
+    model.remote.own().all(|project| Some(&project.id) == claimed)
+}
+
+fn is_name_taken(model: &Model) -> bool {
+    model.remote.living().is_some_and(|project| project.maker == Maker::Third)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_the_faults_stop_every_history_ends_done_or_with_a_true_reason_for_a_person(history in history(60)) {
+        let (model, end) = lived(&history, true);
+        let claim = model.claim.as_ref();
+        let is_so = match &end {
+            End::Step(Step::Done) => match (&model.secret, claim.and_then(|record| record.key.as_ref())) {
+                (Secret::Written { key, .. }, Some(claimed)) => key.is(claimed),
+                _ => false,
+            },
+            End::Step(Step::Stall(reason, _)) => is_true(&model, *reason),
+            End::Failed("NameTaken") => is_name_taken(&model),
+            End::Orphan(_) => !history.has_resource && claim.is_some(),
+            End::Nothing => !history.has_resource && claim.is_none(),
+            End::Step(_) | End::Failed(_) => false,
+        };
+        model.holds(is_so, "an end is what it says")?;
+    }
+
+    #[test]
+    fn no_project_of_ours_is_left_that_the_claim_does_not_know(history in history(60)) {
+        let (model, _) = lived(&history, true);
+        model.holds(is_one_project(&model), "every living project of ours is the claim's")?;
+    }
+
+    #[test]
+    fn where_the_api_allows_twins_the_protocol_still_makes_one_project(history in history(30)) {
+        let (model, _) = lived(&history, false);
+        model.holds(is_one_project(&model), "every living project of ours is the claim's")?;
+    }
+
+    #[test]
+    fn the_key_of_a_claim_works_or_the_claim_says_that_it_is_in_doubt(history in history(60)) {
+        let (model, _) = lived(&history, true);
+        if let Some(record) = model.claim.as_ref().filter(|record| record.key.is_some()) {
+            let is_excused = record.claim.is_key_doubtful() || model.claimed().is_none();
+            model.holds(does_key_work(&model) || is_excused, "the key works")?;
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_made_stays_as_it_is(history in history(60)) {
+        let (model, _) = lived(&history, true);
+        let is_deleted_by_them = history.events.iter().flatten().any(|event| matches!(event, Event::ThirdDeletes));
+        let id = model.claim.as_ref().and_then(|record| record.claim.project_id());
+        for project in model.remote.projects.iter().filter(|project| project.maker == Maker::Third) {
+            model.holds(project.is_alive || is_deleted_by_them, "somebody else's project lives")?;
+            model.holds(project.is_as_born(), "somebody else's keys and settings are theirs")?;
+            model.holds(id != Some(&project.id), "somebody else's project is never ours")?;
+        }
+    }
+
+    #[test]
+    fn what_is_done_or_retained_stays_so_and_costs_no_write_and_no_call(history in history(60)) {
+        let (mut model, end) = lived(&history, true);
+        if matches!(end, End::Step(Step::Done) | End::Orphan(_) | End::Nothing) {
+            let before = (model.writes, model.remote.calls);
+            for _ in 0..3 {
+                model.advance(RETRY);
+                let again = model.look();
+                model.holds(again == end, "it stays")?;
+            }
+            model.holds((model.writes, model.remote.calls) == before, "it is quiet")?;
+        }
+    }
+
+    #[test]
+    fn settings_are_as_wished_where_it_is_done_and_unmanaged_ones_are_as_they_were(history in history(60)) {
+        let (model, end) = lived(&history, true);
+        if let Some(project) = model.claimed() {
+            let missing = model.desired.settings.differing_from(&project.settings);
+            model.holds(end != End::Step(Step::Done) || missing.is_empty(), "managed settings are as wished")?;
+            let mut others = Member::ALL.into_iter().filter(|member| !history.members.contains(member));
+            model.holds(others.all(|member| project.has_own(member)), "unmanaged settings are untouched")?;
+        }
+    }
+}

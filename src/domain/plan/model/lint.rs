@@ -1,0 +1,96 @@
+//! Laws of every single step of the model, whatever the world.
+
+use super::{Model, Secret};
+use crate::domain::claim::{Claim, Origin, Phase};
+use crate::domain::plan::{Action, Step};
+use crate::domain::settings::Settings;
+use crate::domain::world::{ClaimView, World};
+
+impl Model {
+    /// What must hold of a step that `plan` takes.
+    pub(super) fn lint(&mut self, world: &World, step: &Step) {
+        let claim = match &world.claim {
+            ClaimView::Present(record) => Some(&record.claim),
+            ClaimView::Absent | ClaimView::Unreadable(_) => None,
+        };
+        match step {
+            Step::Do(action) => self.lint_action(world, claim, action),
+            Step::Wait(_, _, time) => self.law(!time.is_zero(), "every wait has a length"),
+            Step::Stall(reason, detail) => {
+                self.law(reason.remedy().is_some(), "a person is told what to do");
+                self.law(reason.stalls(), "a reason that stalls");
+                self.law(!detail.contains("ak_"), "no key is shown");
+            }
+            Step::Ignore | Step::Done => {}
+        }
+    }
+
+    fn lint_action(&mut self, world: &World, claim: Option<&Claim>, action: &Action) {
+        let is_suspended = self.desired.is_suspended;
+        let is_foreign = matches!(self.secret, Secret::Foreign);
+        self.law(
+            !world.is_in_flight || claim.is_none_or(|claim| claim.owner().uid != self.desired.uid),
+            "nothing is done while an answer is awaited",
+        );
+        match action {
+            Action::CreateProject { claim: next, attempt, config } => {
+                self.law(
+                    !is_suspended && !is_foreign,
+                    "no creation while suspended or with a foreign Secret",
+                );
+                self.law(
+                    next.attempts().iter().any(|open| open.number == *attempt),
+                    "an attempt is announced",
+                );
+                let is_settled = claim.is_none_or(|claim| world.settling.left(claim.attempts()).is_zero());
+                self.law(is_settled, "no second creation before the first is settled");
+                self.lint_settings(config.as_ref());
+            }
+            Action::WriteClaim(next) => {
+                if let Some(claim) = claim {
+                    self.lint_found(claim, next);
+                }
+            }
+            Action::AcquireKey { claim: next, .. } => {
+                let id = next.project_id();
+                self.law(
+                    id.is_some_and(|id| self.is_ours(id)),
+                    "no key of somebody else's project is replaced",
+                );
+                self.law(
+                    claim.is_some_and(|claim| claim.phase() == Phase::KeyPending),
+                    "no known key is replaced",
+                );
+            }
+            Action::DeleteUnusable(next) => {
+                self.law(next.origin() == Some(Origin::Created), "only what our own answer made is deleted");
+                self.law(next.published().is_none(), "nothing that was published is deleted");
+                let is_ours = next.project_id().is_some_and(|id| self.is_ours(id));
+                self.law(is_ours, "only our own is deleted");
+            }
+            Action::PatchSettings(members) => self.lint_settings(Some(members)),
+            Action::PublishSecret => {
+                self.law(
+                    !is_suspended && !is_foreign,
+                    "no foreign Secret is written, and none while suspended",
+                );
+            }
+            Action::Conclude(..) | Action::ReadEvidence | Action::ReadProject | Action::ReadSettings => {}
+        }
+    }
+
+    /// A project that evidence brings into a claim is ours.
+    pub(super) fn lint_found(&mut self, before: &Claim, after: &Claim) {
+        if let Some(id) = after.project_id().filter(|_| before.project_id().is_none()) {
+            let is_ours = self.is_ours(id);
+            self.law(is_ours, "somebody else's project is never taken");
+            self.law(after.origin() == Some(Origin::Recovered), "what was found is not called created");
+        }
+    }
+
+    fn lint_settings(&mut self, sent: Option<&Settings>) {
+        // What is sent equals the wish: nothing of it differs from the wish, member by member.
+        let unwanted = sent.map(|sent| sent.differing_from(&self.desired.settings).fields());
+        self.law(unwanted.is_none_or(|unwanted| unwanted.is_empty()), "an unmanaged setting is never sent");
+    }
+}
