@@ -2,7 +2,6 @@
 //! knows of is made once.
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 

@@ -1,12 +1,13 @@
 //! Where the manifests go: a control plane of this process, or an existing cluster, in which nothing is ever deleted and
 //! nothing of a real installation is touched.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use composio_operator::crd::{self, ComposioOrganization};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::Kubeconfig;
@@ -20,8 +21,6 @@ use crate::screen::Screen;
 /// How long an existing cluster may take for its first answer, and to serve the definitions.
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIELD_MANAGER: &str = "composio-operator-quickstart";
-/// The Secret that every ledger has.
-const LEDGER: &str = "composio-ledger";
 
 /// See the module.
 pub(crate) struct Cluster {
@@ -51,20 +50,22 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Takes an existing cluster, unless a Composio operator is at home in it, and puts the definitions into it.
-    pub(crate) async fn existing(path: &Path, screen: &Screen, namespace: &str) -> anyhow::Result<Self> {
-        let kubeconfig =
-            Kubeconfig::read_from(path).with_context(|| format!("cannot use {}", path.display()))?;
+    /// Takes an existing cluster in which nothing of a Composio operator is, and puts the definitions into it.
+    pub(crate) async fn existing(
+        path: &Path,
+        screen: &Screen,
+        namespaces: &BTreeSet<String>,
+    ) -> anyhow::Result<Self> {
+        let unusable = || format!("cannot use {}", path.display());
+        let kubeconfig = Kubeconfig::read_from(path).with_context(unusable)?;
         let context = kubeconfig.current_context.clone().unwrap_or_default();
-        let client =
-            client_for(kubeconfig).await.with_context(|| format!("cannot use {}", path.display()))?;
-        let version =
-            version(&client).await.with_context(|| format!("context {context:?} of {}", path.display()))?;
-        let kubeconfig = std::path::absolute(path)?;
         let server = format!("context {context:?} of {}", path.display());
+        let client = client_for(kubeconfig).await.with_context(unusable)?;
+        let version = version(&client).await.with_context(|| server.clone())?;
+        let kubeconfig = std::path::absolute(path)?;
         let cluster = Self { client, kubeconfig, version, server, embedded: None };
         screen.fact("Kubernetes", &cluster.describe());
-        cluster.refuse_if_in_use(namespace).await?;
+        cluster.refuse_if_in_use(namespaces).await?;
         cluster.apply_definitions(screen).await?;
         Ok(cluster)
     }
@@ -85,49 +86,52 @@ impl Cluster {
     }
 
     /// What is left in an existing cluster, and how it is removed; `None` where everything goes.
-    pub(crate) fn what_stays(&self) -> Option<&'static str> {
-        let stays = "Everything that was applied is still in the cluster, but its emulator is gone. To remove it:\n  \
-             kubectl delete namespace shop composio-system\n  \
-             kubectl delete crd composioprojects.composio.dev composioorganizations.composio.dev";
-        (!self.is_embedded()).then_some(stays)
+    pub(crate) fn what_stays(&self, namespaces: &BTreeSet<String>) -> Option<String> {
+        let stays =
+            "Everything that was applied is still in the cluster, but its emulator is gone. To remove it:";
+        (!self.is_embedded()).then(|| format!("{stays}\n  {}", removal(namespaces)))
     }
 
-    /// Creates a namespace that is not there.
-    pub(crate) async fn ensure_namespace(&self, name: &str) -> anyhow::Result<()> {
+    /// Creates a namespace.
+    pub(crate) async fn create_namespace(&self, name: &str) -> anyhow::Result<()> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
-        match api.create(&PostParams::default(), &namespace).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            created => created.map(drop).with_context(|| format!("creating the namespace {name}")),
-        }
+        let created = api.create(&PostParams::default(), &namespace).await;
+        created.map(drop).with_context(|| format!("creating the namespace {name}"))
     }
 
-    /// Pointing a real organization, or the ledger of an earlier run, at a new emulator would make lies of its claims.
-    async fn refuse_if_in_use(&self, namespace: &str) -> anyhow::Result<()> {
+    /// In namespaces of its own the quickstart cannot touch anybody's Secrets; and to point a real organization, or the
+    /// ledger of an earlier run, at a new emulator would make lies of its claims.
+    async fn refuse_if_in_use(&self, namespaces: &BTreeSet<String>) -> anyhow::Result<()> {
         let organizations: Api<ComposioOrganization> = Api::all(self.client.clone());
         let found = match organizations.list(&ListParams::default().limit(1)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => None,
             listed => listed.context("looking for ComposioOrganizations")?.items.pop(),
         };
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let ledger = secrets.get_metadata_opt(LEDGER).await.context("looking for a ledger")?;
-        let what = match (found, ledger) {
-            (Some(found), _) => {
-                format!(
-                    "the ComposioOrganization {}/{}",
-                    found.namespace().unwrap_or_default(),
-                    found.name_any()
-                )
+        if let Some(found) = found {
+            let (namespace, name) = (found.namespace().unwrap_or_default(), found.name_any());
+            bail!(
+                "a Composio operator is at home in this cluster: it has the ComposioOrganization {namespace}/{name}. \
+                 Use another cluster; or, if that is left from an earlier quickstart: {}",
+                removal(namespaces)
+            );
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        for namespace in namespaces {
+            let found = api
+                .get_opt(namespace)
+                .await
+                .with_context(|| format!("looking for the namespace {namespace}"))?;
+            if found.is_some() {
+                bail!(
+                    "the cluster has a namespace {namespace}, and the quickstart goes into namespaces of its own only, \
+                     so that it touches nothing of yours. Use another cluster; or, if that is left from an earlier \
+                     quickstart: {}",
+                    removal(namespaces)
+                );
             }
-            (None, Some(_)) => format!("the ledger {namespace}/{LEDGER}"),
-            (None, None) => return Ok(()),
-        };
-        bail!(
-            "{} has {what}: a Composio operator is installed there, or an earlier quickstart was. \
-             Use another cluster; or, if it is from a quickstart, run first:\n  \
-             kubectl delete namespace shop {namespace}",
-            self.server
-        )
+        }
+        Ok(())
     }
 
     /// Without `force`: definitions that somebody else has written otherwise are left alone, and the API server says whose
@@ -148,6 +152,11 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn removal(namespaces: &BTreeSet<String>) -> String {
+    let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
+    format!("kubectl delete namespace {}", namespaces.join(" "))
 }
 
 async fn version(client: &Client) -> anyhow::Result<String> {

@@ -56,26 +56,30 @@ pub(crate) async fn until_ready(
     let mut trouble = String::new();
     while lines.open().is_some() {
         match tokio::time::timeout_at(deadline, changes.next()).await {
-            Ok(Some(Ok((target, state)))) => lines.show(&target, state)?,
+            Ok(Some(Ok((target, state)))) => lines.show(&target, state),
             // The watch begins anew by itself.
             Ok(Some(Err(error))) => trouble = format!("; watching them failed: {error}"),
             Ok(None) => bail!("the watch has ended"),
             Err(_) => break,
         }
     }
-    let Some((target, state)) = lines.open() else {
+    lines.end();
+    let Some((Target { kind, namespace, name }, state)) = lines.stalled().or_else(|| lines.open()) else {
         return Ok(());
     };
-    let Target { kind, namespace, name } = target;
-    let why = match state {
-        State::Unseen => "it has no conditions; does the operator run?".to_owned(),
-        State::Waiting { reason, message }
-        | State::Ready { reason, message }
-        | State::Stalled { reason, message } => {
-            format!("{reason}: {message}")
+    let object = format!("{kind} {namespace}/{name}");
+    let seconds = PATIENCE.as_secs();
+    match state {
+        State::Stalled { reason, message } => {
+            bail!("{object} will not become Ready by itself: {reason}: {message}")
         }
-    };
-    bail!("{kind} {namespace}/{name} is not Ready after {} s: {why}{trouble}", PATIENCE.as_secs())
+        State::Waiting { reason, message } | State::Ready { reason, message } => {
+            bail!("{object} is not Ready after {seconds} s: {reason}: {message}{trouble}")
+        }
+        State::Unseen => {
+            bail!("{object} has no conditions after {seconds} s; does the operator run?{trouble}")
+        }
+    }
 }
 
 /// One watch per namespace and kind.
@@ -149,50 +153,62 @@ impl<'a> Lines<'a> {
         Self { screen, started: Instant::now(), shown: targets.into_iter().map(line).collect() }
     }
 
-    /// The first that is not Ready.
+    /// The first that is on its way.
     fn open(&self) -> Option<(&Target, &State)> {
-        let open = self.shown.iter().find(|(_, (state, _))| !matches!(state, State::Ready { .. }));
-        open.map(|(target, (state, _))| (target, state))
+        self.first(|state| matches!(state, State::Unseen | State::Waiting { .. }))
     }
 
-    /// Shows a change; an object that stalls ends it all.
-    fn show(&mut self, target: &Target, now: State) -> anyhow::Result<()> {
+    /// The first that needs a person.
+    fn stalled(&self) -> Option<(&Target, &State)> {
+        self.first(|state| matches!(state, State::Stalled { .. }))
+    }
+
+    fn first(&self, is_wanted: impl Fn(&State) -> bool) -> Option<(&Target, &State)> {
+        let found = self.shown.iter().find(|(_, (state, _))| is_wanted(state));
+        found.map(|(target, (state, _))| (target, state))
+    }
+
+    /// Shows a change.
+    fn show(&mut self, target: &Target, now: State) {
         let Some((shown, bar)) = self.shown.get_mut(target) else {
-            return Ok(());
+            return;
         };
         if *shown == now {
-            return Ok(());
+            return;
         }
         let seconds = self.started.elapsed().as_secs_f32();
-        let (text, is_final) = match &now {
-            State::Unseen => (String::new(), false),
-            State::Waiting { reason, message } => (format!("{reason}: {message}"), false),
+        let text = match &now {
+            State::Unseen => String::new(),
+            State::Waiting { reason, message } => format!("{reason}: {message}"),
             State::Ready { message, .. } => {
-                (format!("{} {message} ({seconds:.1} s)", self.screen.good("Ready:")), true)
+                format!("{} {message} ({seconds:.1} s)", self.screen.good("Ready:"))
             }
             State::Stalled { reason, message } => {
-                (format!("{} {message}", self.screen.bad(&format!("{reason}:"))), true)
+                format!("{} {message}", self.screen.bad(&format!("{reason}:")))
             }
         };
-        match bar {
-            Some(bar) if is_final => bar.finish_with_message(text),
-            Some(bar) => bar.set_message(text),
-            None if text.is_empty() => {}
-            None => println!("  {}  {text}", label(target)),
+        match (bar, &now) {
+            (Some(bar), State::Ready { .. }) => bar.finish_with_message(text),
+            (Some(bar), _) => bar.set_message(text),
+            (None, State::Unseen) => {}
+            (None, _) => println!("  {}  {text}", label(target)),
         }
-        *shown = now.clone();
-        match now {
-            State::Stalled { reason, message } => {
-                let Target { kind, namespace, name } = target;
-                bail!("{kind} {namespace}/{name} will not become Ready by itself: {reason}: {message}")
-            }
-            _ => Ok(()),
+        *shown = now;
+    }
+
+    /// Ends the lines that are still redrawn; they stay.
+    fn end(&self) {
+        let bars = self.shown.values().filter_map(|(_, bar)| bar.as_ref());
+        bars.filter(|bar| !bar.is_finished()).for_each(ProgressBar::abandon);
+        if self.screen.can_redraw {
+            // The cursor stands at the end of the last one.
+            eprintln!();
         }
     }
 }
 
-fn label(Target { kind, name, .. }: &Target) -> String {
-    format!("{:<29}", format!("{kind} {name}"))
+fn label(target: &Target) -> String {
+    format!("{:<21}  {:<28}", target.kind, target.to_string())
 }
 
 fn bar(all: &MultiProgress, target: &Target) -> ProgressBar {

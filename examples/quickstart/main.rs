@@ -16,6 +16,7 @@ mod operator;
 mod screen;
 mod summary;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use testbed::emulator::{self, Control, Emulator, Organization, OrganizationOptio
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cluster::Cluster;
-use self::manifests::Manifests;
+use self::manifests::{Manifests, Target};
 use self::operator::{Log, Running};
 use self::screen::Screen;
 
@@ -94,6 +95,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) ->
 /// What stands on the stage while the quickstart is up.
 struct Stage {
     cluster: Cluster,
+    namespaces: BTreeSet<String>,
     emulator: Emulator,
     control: Control,
     organization: Organization,
@@ -110,12 +112,13 @@ impl Stage {
         log: Log,
     ) -> anyhow::Result<Self> {
         screen.heading("Starting");
+        let namespaces = manifests.namespaces();
         let cluster = match &arguments.kubeconfig {
             None => Cluster::embedded(screen).await?,
-            Some(path) => Cluster::existing(path, screen, &manifests.operator_namespace).await?,
+            Some(path) => Cluster::existing(path, screen, &namespaces).await?,
         };
-        for namespace in manifests.namespaces() {
-            cluster.ensure_namespace(&namespace).await?;
+        for namespace in &namespaces {
+            cluster.create_namespace(namespace).await?;
         }
         let emulator = Emulator::start(emulator::Options::default()).await?;
         let control = emulator.control();
@@ -125,29 +128,36 @@ impl Stage {
         let operator = Running::start(&cluster, &manifests.operator_namespace, &watched).await?;
         let scope = if watched.is_empty() { "all namespaces".to_owned() } else { watched.join(", ") };
         screen.fact("Operator", &format!("manages the projects of {scope}; its log: {log}"));
-        Ok(Self { cluster, emulator, control, organization, operator, log })
+        Ok(Self { cluster, namespaces, emulator, control, organization, operator, log })
     }
 
     /// Applies the manifests, follows them, and shows what has come of them, also where that is not what it should be.
     async fn play(&mut self, screen: &Screen, manifests: Manifests) -> anyhow::Result<()> {
         let manifests = manifests.pointed_at(self.emulator.url(), &self.organization.key);
-        screen.heading("Applying the manifests of examples/");
-        let applied = manifests.apply(&self.cluster.client, screen).await?;
-        screen.heading("One is refused, as it should be");
-        manifests.apply_refused(&self.cluster.client, screen).await?;
-        screen.heading("Following them to Ready");
-        let followed = tokio::select! {
-            followed = follow::until_ready(&self.cluster.client, applied, screen) => followed,
-            ended = self.operator.ended() => ended.context("the operator ended"),
-        };
+        let client = self.cluster.client.clone();
+        screen.heading("The organization");
+        let organization = manifests.apply_organization(&client, screen).await?;
+        self.follow(organization, screen).await?;
+        screen.heading("A manifest that is refused, as it should be");
+        manifests.apply_refused(&client, screen).await?;
+        screen.heading("The projects");
+        let projects = manifests.apply_projects(&client, screen).await?;
+        let followed = self.follow(projects, screen).await;
         let shown = summary::show(screen, self, &manifests).await;
         followed.and(shown)
     }
 
+    async fn follow(&mut self, targets: Vec<Target>, screen: &Screen) -> anyhow::Result<()> {
+        tokio::select! {
+            followed = follow::until_ready(&self.cluster.client, targets, screen) => followed,
+            ended = self.operator.ended() => ended.context("the operator ended"),
+        }
+    }
+
     async fn close(self, screen: &Screen) -> anyhow::Result<()> {
         self.operator.stop().await?;
-        if let Some(stays) = self.cluster.what_stays() {
-            println!("\n{}", screen.faint(stays));
+        if let Some(stays) = self.cluster.what_stays(&self.namespaces) {
+            println!("\n{}", screen.faint(&stays));
         }
         Ok(())
     }

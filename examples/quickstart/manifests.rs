@@ -2,6 +2,7 @@
 //! and key become the emulator's; the files say what a user writes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -41,6 +42,12 @@ pub(crate) struct Target {
     pub(crate) kind: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// See the module.
@@ -92,27 +99,44 @@ impl Manifests {
         self
     }
 
-    /// Applies all that should be accepted, and names those that become Ready.
-    pub(crate) async fn apply(&self, client: &Client, screen: &Screen) -> anyhow::Result<Vec<Target>> {
+    /// Applies the organization with its key, and names it.
+    pub(crate) async fn apply_organization(
+        &self,
+        client: &Client,
+        screen: &Screen,
+    ) -> anyhow::Result<Vec<Target>> {
+        self.apply(|kind| kind != PROJECT, client, screen).await
+    }
+
+    /// Applies the projects that should be accepted, and names them.
+    pub(crate) async fn apply_projects(
+        &self,
+        client: &Client,
+        screen: &Screen,
+    ) -> anyhow::Result<Vec<Target>> {
+        self.apply(|kind| kind == PROJECT, client, screen).await
+    }
+
+    async fn apply(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+        client: &Client,
+        screen: &Screen,
+    ) -> anyhow::Result<Vec<Target>> {
         let mut targets = Vec::new();
-        for manifest in &self.good {
-            let Target { kind, namespace, name } = manifest.target();
-            manifest
-                .apply(client)
-                .await
-                .map_err(words)
-                .with_context(|| format!("{} was refused", manifest.file))?;
-            let remark = match kind.as_str() {
+        for manifest in self.good.iter().filter(|manifest| is_wanted(manifest.kind())) {
+            let target = manifest.target();
+            let refused = || format!("{} was refused", manifest.file);
+            manifest.apply(client).await.map_err(words).with_context(refused)?;
+            let remark = match manifest.kind() {
                 ORGANIZATION => ", the emulator's URL as endpoint",
                 "Secret" => ", the emulator's key put in",
                 _ => "",
             };
-            screen.fact(
-                &kind,
-                &format!("{namespace}/{name}  {}", screen.faint(&format!("{}{remark}", manifest.file))),
-            );
-            if [ORGANIZATION, PROJECT].contains(&kind.as_str()) {
-                targets.push(Target { kind, namespace, name });
+            let source = screen.faint(&format!("{}{remark}", manifest.file));
+            screen.fact(&target.kind, &format!("{:<28}  {source}", target.to_string()));
+            if [ORGANIZATION, PROJECT].contains(&manifest.kind()) {
+                targets.push(target);
             }
         }
         Ok(targets)
@@ -121,8 +145,9 @@ impl Manifests {
     /// Applies what the API server must refuse, and shows what it says.
     pub(crate) async fn apply_refused(&self, client: &Client, screen: &Screen) -> anyhow::Result<()> {
         for manifest in &self.refused {
-            let Target { kind, namespace, name } = manifest.target();
-            screen.fact(&kind, &format!("{namespace}/{name}  {}", screen.faint(manifest.file)));
+            let target = manifest.target();
+            screen
+                .fact(&target.kind, &format!("{:<28}  {}", target.to_string(), screen.faint(manifest.file)));
             match manifest.apply(client).await {
                 Err(kube::Error::Api(status)) if status.is_invalid() => screen.quote(&status.message),
                 Err(error) => return Err(words(error)).context(format!("{} was not judged", manifest.file)),

@@ -146,7 +146,7 @@ impl Client {
         self.0.metrics.observe(operation, (&result).into(), started.elapsed());
         let (outcome, milliseconds) = (super::CallOutcome::from(&result), started.elapsed().as_millis());
         if operation.is_mutation() {
-            tracing::info!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "mutation sent to Composio");
+            tracing::info!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "mutation at Composio");
         } else {
             debug!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "call to Composio");
         }

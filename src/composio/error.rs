@@ -39,8 +39,8 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: 
         envelope.map(|error| serde_json::from_value(error.clone()).unwrap_or_default());
     let words = envelope.as_ref().map_or_else(|| format!("HTTP {}", status.as_u16()), |e| e.words(status));
     match (status.as_u16(), envelope, json.is_some()) {
-        (400, _, true) if words.contains("already exists") => CallError::AlreadyExists(words),
-        (400, _, true) => CallError::Rejected(words),
+        (400, Some(_), _) if words.contains("already exists") => CallError::AlreadyExists(words),
+        (400, Some(_), _) => CallError::Rejected(words),
         (401, Some(envelope), _) => CallError::Credential(credential(&envelope), words),
         (403, Some(_), _) => CallError::Forbidden(words),
         // The bodies of these are not known (API 16.14): the status counts, unless a page of the edge answers.

@@ -150,7 +150,17 @@ impl Client {
         }
     }
 
-    /// API 5.5: deletes a project; one that is already gone counts as deleted.
+    /// Whether a project is gone by two witnesses, the read by id and the whole list: one alone may be behind, or may not
+    /// be the API's own.
+    pub async fn is_gone(&self, key: &ApiKey, id: &ProjectId) -> Result<bool, CallError> {
+        if self.read_project(key, id).await?.is_some() {
+            return Ok(false);
+        }
+        let listed = self.list_projects(key).await?;
+        Ok(!listed.iter().any(|project| project.id == *id && !project.deleted))
+    }
+
+    /// API 5.5: deletes a project.
     pub async fn delete_project(
         &self,
         key: &ApiKey,
@@ -161,10 +171,7 @@ impl Client {
             announced: Some(announced),
             ..organization(Operation::Delete, Method::DELETE, id.as_str())
         };
-        match self.call(Credential::Organization(key), request).await {
-            Ok(_) | Err(CallError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.call(Credential::Organization(key), request).await.map(drop)
     }
 
     /// API 5.6: replaces all keys of a project by one. The `api_key` member is an object here.

@@ -19,11 +19,13 @@ use tracing::{info, warn};
 use super::api_error::failure;
 use super::context::Context;
 use super::evidence;
+use super::guard::guarded;
 use super::ledger::{OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled};
 use super::metrics::{Kind, PassOutcome};
+use super::organizations::Organization;
 use crate::domain::claim::Record;
 use crate::domain::failure::{Class, Failure, backoff};
-use crate::domain::plan::{OrphanStep, orphan};
+use crate::domain::plan::{OrphanSeen, OrphanStep, orphan};
 use crate::domain::world::ClaimView;
 
 /// Most passes over orphans at once: they are few.
@@ -97,9 +99,7 @@ pub fn wake_owned_by(context: &Context, uid: &str) {
 
 async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Action, Infallible> {
     let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
-    let pass = tokio::time::timeout(PASS_DEADLINE, pass(&context, &name)).await;
-    let result = pass.unwrap_or_else(|_| Err(Failure::transient("the pass took too long")));
-    Ok(match result {
+    Ok(match guarded(PASS_DEADLINE, pass(&context, &name)).await {
         Ok(after) => {
             context.failures.forget(&uid);
             context.metrics.pass(Kind::Claim, PassOutcome::Done);
@@ -117,7 +117,7 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
 
 /// Settles one claim if its owner is gone; returns when to look again, where that is known.
 async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
-    let mut walked = None;
+    let mut seen = OrphanSeen::default();
     for _ in 0..MOST_STEPS {
         let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
         let ClaimView::Present(record) = claim else {
@@ -131,7 +131,7 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             organization.as_ref().map_or_else(|_| jiff::Timestamp::now(), |known| known.client.server_now());
         let settling = context.sightings.settling(&record, now, context.limits.settle());
         let is_in_flight = context.in_flight.contains(name);
-        let step = orphan(&record.claim, is_in_flight, walked.as_ref(), &settling);
+        let step = orphan(&record.claim, is_in_flight, &seen, &settling);
         match step.map_err(|illegal| Failure::bug(illegal.to_string()))? {
             OrphanStep::Keep => return Ok(None),
             OrphanStep::Wait(after) => return Ok(Some(after)),
@@ -139,16 +139,28 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             OrphanStep::ReadEvidence => {
                 let organization = organization?;
                 let found = evidence::walk(context, &organization, &record).await;
-                walked = Some(found.map_err(|error| context.call_failure(&organization, error))?);
+                seen.evidence = Some(found.map_err(|error| context.call_failure(&organization, error))?);
+            }
+            OrphanStep::ReadProject => {
+                let organization = organization?;
+                seen.exists = Some(exists(context, &organization, &record).await?);
             }
             OrphanStep::Write(claim) => {
                 let written = context.ledger.update(&record, &claim, record.key.as_ref()).await;
                 written.map_err(|error| failure("writing a claim", &error))?;
-                info!(claim.name = name, "the project of a deleted resource was found and is retained");
+                info!(claim.name = name, claim.phase = ?claim.phase(), "what a deleted resource left uncertain is settled");
+                seen = OrphanSeen::default();
             }
         }
     }
     Ok(Some(Duration::from_secs(1)))
+}
+
+/// Whether the claim's project is there.
+async fn exists(context: &Context, organization: &Organization, record: &Record) -> Result<bool, Failure> {
+    let id = record.claim.project_id().ok_or_else(|| Failure::bug("a claim without its project"))?;
+    let is_gone = organization.client.is_gone(&organization.key, id).await;
+    is_gone.map(|is_gone| !is_gone).map_err(|error| context.call_failure(organization, error))
 }
 
 async fn remove(context: &Context, record: &Record) -> Result<(), Failure> {

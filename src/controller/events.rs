@@ -9,13 +9,16 @@ use crate::domain::reason::Reason;
 
 /// Publishes Events; cheap to clone.
 #[derive(Clone)]
-pub struct Events(Recorder);
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
+}
 
 impl Events {
     /// Events of this program; `instance` tells replicas apart.
     pub fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: "composio-operator".to_owned(), instance: Some(instance) };
-        Self(Recorder::new(client, reporter))
+        Self { client, reporter }
     }
 
     /// Publishes one. A failure is logged and otherwise ignored: an Event must never replace the outcome it is about.
@@ -33,7 +36,10 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
+        // A recorder of its own: one that is shared takes a second Event of a reason for a repetition of the first, and
+        // keeps the words of that.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
             warn!(error = words(&error), "Event was not published");
         }
     }

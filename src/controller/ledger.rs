@@ -128,7 +128,8 @@ impl Ledger {
 
 /// Whether a Secret of the operator's namespace is a claim that is not settled, by its metadata.
 pub fn is_unsettled(secret: &PartialObjectMeta<Secret>) -> bool {
-    secret.labels().get(PHASE_LABEL).is_some_and(|phase| *phase == format!("{:?}", Phase::Creating))
+    let unsettled = [Phase::Creating, Phase::Deleting].map(|phase| format!("{phase:?}"));
+    secret.labels().get(PHASE_LABEL).is_some_and(|phase| unsettled.contains(phase))
 }
 
 fn record(claim: &Claim, key: Option<&ApiKey>, written: &Secret) -> Record {

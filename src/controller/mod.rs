@@ -6,6 +6,7 @@ pub mod claims;
 pub mod context;
 pub mod events;
 pub mod evidence;
+pub mod guard;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;

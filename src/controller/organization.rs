@@ -17,6 +17,7 @@ use tracing::{Instrument, info, info_span, warn};
 use url::Url;
 
 use super::context::Context;
+use super::guard::guarded;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
@@ -26,7 +27,7 @@ use crate::crd::{
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::condition::Condition;
-use crate::domain::failure::backoff;
+use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
@@ -36,16 +37,35 @@ const WORKERS: u16 = 4;
 /// Longest distance to the next try where only Composio's side can help.
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
+/// Longest time of one pass: the probe has its own deadline below this.
+const PASS_DEADLINE: Duration = Duration::from_mins(1);
+/// Longest time of one report.
+const REPORT_DEADLINE: Duration = Duration::from_secs(15);
+/// How many transient failures in a row it takes to stop the organization.
+const PATIENCE: u32 = 3;
+
 /// What a pass has found out.
 enum Verdict {
     Ready(Box<Organization>),
-    Not(Reason, String),
-    /// The breaker forbids a probe for this long; everything stays as it is.
-    Wait(Duration),
+    /// No calls, for this reason; look again after this time, where that is known.
+    Not(Reason, String, Option<Duration>),
+    /// Nothing: everything stays as it is for this long.
+    Keep(Duration),
+}
+
+impl Verdict {
+    fn not(reason: Reason, detail: impl Into<String>) -> Self {
+        Self::Not(reason, detail.into(), None)
+    }
+
+    /// May pass by itself, and says nothing about the key.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Not(Reason::EndpointUnreachable | Reason::TransientFailure, ..))
+    }
 }
 
 /// The controller of the operator's namespace. `became_ready` is called with the name of an organization for which calls
-/// have become possible.
+/// have become possible, or for whose projects something else applies.
 pub fn controller(
     context: Arc<Context>,
     wake: impl Stream<Item = ObjectRef<ComposioOrganization>> + Send + 'static,
@@ -65,6 +85,7 @@ pub fn controller(
         .reflect(writer)
         .applied_objects()
         .predicate_filter(watch::relevance, PredicateConfig::default());
+    context.organizations.watched(reader.clone());
     let became_ready = Arc::new(became_ready);
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(WORKERS))
@@ -87,29 +108,54 @@ async fn reconcile(
     let name = object.name_any();
     let span = info_span!("organization", object.name = name);
     let pass = async {
-        let verdict = if object.metadata.deletion_timestamp.is_some() {
-            Verdict::Not(Reason::Suspended, "it is being deleted".to_owned())
-        } else {
-            probe(&context, &object).await
-        };
-        let (reason, detail, id) = match verdict {
-            Verdict::Wait(left) => return Action::requeue(left),
+        let probed = guarded(PASS_DEADLINE, async { Ok(probe(&context, &object).await) }).await;
+        let verdict = probed.unwrap_or_else(|failure| Verdict::not(failure.reason, failure.detail));
+        let uid = object.uid().unwrap_or_default();
+        let failures = if verdict.is_transient() { context.failures.count(&uid) } else { 0 };
+        let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
+        let is_observed = object.status.as_ref().and_then(|status| status.observed_generation)
+            == object.metadata.generation;
+        if verdict.is_transient() && failures < PATIENCE && is_ready && is_observed {
+            return Action::requeue(backoff(failures, Context::spread(), None));
+        }
+        let (reason, detail, id, after) = match verdict {
+            Verdict::Keep(left) => return Action::requeue(left),
             Verdict::Ready(organization) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
-                context.failures.forget(&object.uid().unwrap_or_default());
-                if context.organizations.set(&name, State::Ready(Arc::new(*organization))) {
+                context.failures.forget(&uid);
+                if context.organizations.set(&name, uid, State::Ready(Arc::new(*organization))) {
                     became_ready(&name);
                 }
-                (Reason::KeyAccepted, String::new(), id)
+                (Reason::KeyAccepted, String::new(), id, None)
             }
-            Verdict::Not(reason, detail) => {
-                context.organizations.set(&name, State::NotReady(reason));
-                (reason, detail, None)
+            Verdict::Not(reason, detail, after) => {
+                context.organizations.set(&name, uid, State::NotReady(reason));
+                (reason, detail, None, after)
             }
         };
-        report(&context, &object, reason, &detail, id).await
+        let reported = report(&context, &object, reason, &detail, id);
+        match guarded(REPORT_DEADLINE, reported).await {
+            Ok(()) => next(&context, &object, reason, after),
+            Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
+            Err(failure) => {
+                warn!(error = %failure, "the status was not written");
+                Action::requeue(LONGEST_RETRY)
+            }
+        }
     };
     Ok(pass.instrument(span).await)
+}
+
+/// When to look again.
+fn next(context: &Context, object: &ComposioOrganization, reason: Reason, after: Option<Duration>) -> Action {
+    if let Some(after) = after {
+        return Action::requeue(after);
+    }
+    if matches!(reason, Reason::KeyAccepted | Reason::Suspended) {
+        return Action::requeue(Context::jittered(context.observe_interval));
+    }
+    let failures = context.failures.count(&object.uid().unwrap_or_default());
+    Action::requeue(backoff(failures.saturating_add(2), Context::spread(), None).min(LONGEST_RETRY))
 }
 
 /// One look at key and endpoint, with at most one remote call.
@@ -123,33 +169,30 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
         suspend,
     } = &object.spec;
     if suspend.unwrap_or(false) {
-        return Verdict::Not(Reason::Suspended, String::new());
+        return Verdict::not(Reason::Suspended, "");
     }
     let entry = api_key_secret_ref.key.as_deref().unwrap_or("apiKey");
     let key = match read_key(context, &api_key_secret_ref.name, entry).await {
         Ok(key) => key,
         Err(verdict) => return verdict,
     };
-    if let Some(left) = context.organizations.breaker_left(&name, &key) {
-        return Verdict::Wait(left);
+    if let Some((reason, left)) = context.organizations.breaker(&name, &key) {
+        return Verdict::Not(reason, String::new(), Some(left));
     }
-    let known = match context.organizations.get(&name) {
-        Some(State::Ready(known)) => Some(known),
-        _ => None,
-    };
+    let known = context.organizations.last(&name);
     let url = endpoint.as_ref().and_then(|endpoint| endpoint.url.as_deref()).unwrap_or(DEFAULT_ENDPOINT);
     let client = match known.as_ref().filter(|known| known.client.base_url() == url.trim_end_matches('/')) {
         // Server time and pauses are kept.
         Some(known) => known.client.clone(),
         None => match client(context, url) {
             Ok(client) => client,
-            Err(problem) => return Verdict::Not(Reason::EndpointInvalid, format!("{url:?}: {problem}")),
+            Err(problem) => return Verdict::not(Reason::EndpointInvalid, format!("{url:?}: {problem}")),
         },
     };
     let id = match client.probe(&key).await {
         Ok(id) => id
             .or_else(|| known.as_ref().filter(|known| known.key.is(&key)).and_then(|known| known.id.clone())),
-        Err(CallError::Throttled(left)) => return Verdict::Wait(left.unwrap_or(Duration::from_secs(10))),
+        Err(CallError::Throttled(left)) => return Verdict::Keep(left.unwrap_or(Duration::from_secs(10))),
         Err(error) => return refused(&error),
     };
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
@@ -171,10 +214,10 @@ fn client(context: &Context, url: &str) -> Result<Client, String> {
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &context.namespace);
-    let missing = |detail: String| Verdict::Not(Reason::KeySecretMissing, detail);
+    let missing = |detail: String| Verdict::not(Reason::KeySecretMissing, detail);
     let secret = match api.get_opt(name).await {
         Ok(secret) => secret,
-        Err(error) => return Err(Verdict::Not(Reason::TransientFailure, api_error::words(&error))),
+        Err(error) => return Err(Verdict::not(Reason::TransientFailure, api_error::words(&error))),
     };
     let secret = secret.ok_or_else(|| missing(format!("Secret {name:?}")))?;
     let value = secret.data.as_ref().and_then(|data| data.get(entry));
@@ -186,7 +229,7 @@ async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, 
 
 fn refused(error: &CallError) -> Verdict {
     let words = error.to_string();
-    Verdict::Not(
+    Verdict::not(
         match error {
             CallError::Credential(CredentialProblem::Address, _) => Reason::AddressNotAllowed,
             CallError::Credential(..) | CallError::Forbidden(_) => Reason::KeyInvalid,
@@ -196,23 +239,29 @@ fn refused(error: &CallError) -> Verdict {
     )
 }
 
+/// Status if it differs, and an Event when the reason has changed.
 async fn report(
     context: &Context,
     object: &ComposioOrganization,
     reason: Reason,
     detail: &str,
     id: Option<String>,
-) -> Action {
-    let is_ready = reason == Reason::KeyAccepted;
-    let outcome = if is_ready { PassOutcome::Done } else { PassOutcome::Stalled };
+) -> Result<(), Failure> {
+    let is_accepted = reason == Reason::KeyAccepted;
+    let outcome = if is_accepted { PassOutcome::Done } else { PassOutcome::Stalled };
     context.metrics.pass(Kind::ComposioOrganization, outcome);
     let before = object.status.clone().unwrap_or_default();
+    let old = status::find(&before.conditions, "Ready");
+    // Suspended keeps the last Ready, so that whoever waits for it ends.
+    let was_ready = old.is_some_and(|ready| ready.status == "True");
+    let is_ready = is_accepted || (reason == Reason::Suspended && was_ready);
     let message = reason.message(detail);
-    let mut now = vec![Condition { kind: "Ready", status: is_ready, reason, message: message.clone() }];
+    let condition = |kind, status| Condition { kind, status, reason, message: message.clone() };
+    let mut now = vec![condition("Ready", is_ready)];
     if reason.stalls() {
-        now.push(Condition { kind: "Stalled", status: true, reason, message: message.clone() });
-    } else if !is_ready && reason != Reason::Suspended {
-        now.push(Condition { kind: "Reconciling", status: true, reason, message: message.clone() });
+        now.push(condition("Stalled", true));
+    } else if !is_accepted && reason != Reason::Suspended {
+        now.push(condition("Reconciling", true));
     }
     let generation = object.metadata.generation;
     let after = ComposioOrganizationStatus {
@@ -220,24 +269,16 @@ async fn report(
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
     };
+    let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());
     let api: Api<ComposioOrganization> = Api::namespaced(context.client.clone(), &context.namespace);
-    match status::patch(&api, object, Some(&before), &after).await {
-        Ok(is_written) => {
-            let old = status::find(&before.conditions, "Ready").map(|ready| ready.reason.as_str());
-            if is_written && old != Some(reason.as_str().as_str()) && reason != Reason::Suspended {
-                if is_ready {
-                    info!("{message}");
-                } else {
-                    warn!(?reason, "{message}");
-                }
-                context.events.publish(object, is_ready, reason, &message).await;
-            }
+    let is_written = status::patch(&api, object, Some(&before), &after).await?;
+    if is_written && is_new_reason && reason != Reason::Suspended {
+        if is_accepted {
+            info!("{message}");
+        } else {
+            warn!(?reason, "{message}");
         }
-        Err(_) => return Action::requeue(Duration::from_secs(1)),
+        context.events.publish(object, is_accepted, reason, &message).await;
     }
-    if is_ready || reason == Reason::Suspended {
-        return Action::requeue(Context::jittered(context.observe_interval));
-    }
-    let failures = context.failures.count(&object.uid().unwrap_or_default());
-    Action::requeue(backoff(failures.saturating_add(2), Context::spread(), None).min(LONGEST_RETRY))
+    Ok(())
 }

@@ -1,11 +1,15 @@
 //! What this process knows of each organization: whether calls may be made, with which client and key. Written by the
-//! organization's reconcile, read by the projects'.
+//! organization's reconcile, read by the projects'. Which ComposioOrganizations there are, only their watch knows.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
+
 use crate::composio::{BootInstant, Client};
+use crate::crd::ComposioOrganization;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
@@ -29,7 +33,7 @@ pub struct Organization {
     pub key: ApiKey,
     /// Its id at Composio, once known.
     pub id: Option<OrganizationId>,
-    /// Whether its settings endpoint answers; shared by all values of one organization.
+    /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
 }
 
@@ -60,85 +64,129 @@ pub enum State {
     Ready(Arc<Organization>),
     /// No calls; why.
     NotReady(Reason),
+    /// Its key has not been proven yet.
+    Unproven,
 }
 
-/// A key that Composio refused during ordinary work, until a probe or a new key says otherwise.
+struct Known {
+    /// UID of the ComposioOrganization: one that was made again is another.
+    uid: String,
+    state: State,
+    /// As it was when calls were possible last.
+    last: Option<Arc<Organization>>,
+}
+
+/// A key that Composio refused during ordinary work. It is forgotten with the next mutation that succeeds, or with a
+/// new key; a probe that succeeds only ends the wait, so that the distance grows while probe and work disagree.
 struct Breaker {
     key: ApiKey,
+    reason: Reason,
     in_a_row: u32,
-    closed_until: Option<Instant>,
+    closed_until: Instant,
 }
 
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
-    states: RwLock<HashMap<String, State>>,
+    known: RwLock<HashMap<String, Known>>,
     breakers: Mutex<HashMap<String, Breaker>>,
+    objects: OnceLock<Store<ComposioOrganization>>,
 }
 
 impl Organizations {
-    /// The state; `None` where there is no such ComposioOrganization.
-    pub fn get(&self, name: &str) -> Option<State> {
-        self.states.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// Takes the cache of the watch over; once, before anybody asks.
+    pub fn watched(&self, objects: Store<ComposioOrganization>) {
+        let _ = self.objects.set(objects);
     }
 
-    /// Takes a new state over; returns whether calls have become possible.
-    pub fn set(&self, name: &str, state: State) -> bool {
-        let is_ready = matches!(state, State::Ready(_));
-        let mut states = self.states.write().unwrap_or_else(PoisonError::into_inner);
-        let before = states.insert(name.to_owned(), state);
-        is_ready && !matches!(before, Some(State::Ready(_)))
+    /// The state; `None` where there is no such ComposioOrganization.
+    pub fn get(&self, name: &str) -> Option<State> {
+        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
+        Some(known.map_or(State::Unproven, |known| known.state.clone()))
+    }
+
+    /// As the organization was when calls were possible last.
+    pub fn last(&self, name: &str) -> Option<Arc<Organization>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(name)?.last.clone()
+    }
+
+    /// Takes a new state over; returns whether its projects should look again: calls have become possible, or what
+    /// applies to them has changed.
+    pub fn set(&self, name: &str, uid: String, state: State) -> bool {
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = all.remove(name);
+        let changes = match (&state, before.as_ref().map(|known| &known.state)) {
+            (State::Ready(now), Some(State::Ready(before))) => {
+                (&now.defaults, now.client.base_url()) != (&before.defaults, before.client.base_url())
+            }
+            (State::Ready(_), _) => true,
+            _ => false,
+        };
+        let last = match &state {
+            State::Ready(now) => Some(now.clone()),
+            _ => before.and_then(|known| known.last),
+        };
+        all.insert(name.to_owned(), Known { uid, state, last });
+        changes
     }
 
     /// Forgets a ComposioOrganization that was deleted.
     pub fn remove(&self, name: &str) {
-        self.states.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// For a decision on a project.
     pub fn view(&self, name: &str) -> OrganizationView {
-        let organization = match self.get(name) {
-            None => return OrganizationView::NotFound,
-            Some(State::NotReady(reason)) => return OrganizationView::NotReady(reason.text().to_owned()),
-            Some(State::Ready(organization)) => organization,
-        };
-        if let Some(left) = organization.client.paused_for() {
-            return OrganizationView::Paused(left);
+        match self.get(name) {
+            None => OrganizationView::NotFound,
+            Some(State::Unproven) => OrganizationView::NotReady("its key has not been proven yet".to_owned()),
+            Some(State::NotReady(reason)) => OrganizationView::NotReady(reason.text().to_owned()),
+            Some(State::Ready(organization)) => OrganizationView::Ready(OrganizationFacts {
+                id: organization.id.clone(),
+                template: organization.template.clone(),
+                defaults: organization.defaults.clone(),
+                settings_endpoint: organization.settings_endpoint.get(),
+                base_url: organization.client.base_url().to_owned(),
+                paused_for: organization.client.paused_for(),
+            }),
         }
-        OrganizationView::Ready(OrganizationFacts {
-            id: organization.id.clone(),
-            template: organization.template.clone(),
-            defaults: organization.defaults.clone(),
-            settings_endpoint: organization.settings_endpoint.get(),
-            base_url: organization.client.base_url().to_owned(),
-        })
     }
 
     /// Composio refused the key during ordinary work: nobody calls until the organization's reconcile has probed, with
-    /// growing distance.
+    /// growing distance. A late refusal of a key that was replaced changes nothing.
     pub fn open_breaker(&self, organization: &Organization, reason: Reason) {
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = all.get_mut(&organization.name) else { return };
+        if known.last.as_ref().is_none_or(|last| !last.key.is(&organization.key)) {
+            return;
+        }
+        known.state = State::NotReady(reason);
+        drop(all);
+        let (key, now) = (organization.key.clone(), Instant::now());
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Breaker { key: organization.key.clone(), in_a_row: 0, closed_until: None };
+        let fresh = || Breaker { key, reason, in_a_row: 0, closed_until: now };
         let breaker = breakers.entry(organization.name.clone()).or_insert_with(fresh);
         // Many calls may fail at once; they count once.
-        if breaker.closed_until.is_none_or(|until| until <= Instant::now()) {
+        if breaker.closed_until <= now {
             breaker.in_a_row += 1;
+            breaker.reason = reason;
             let distance = Duration::from_secs(1 << breaker.in_a_row.min(8)).min(Duration::from_mins(5));
-            breaker.closed_until = Some(Instant::now() + distance);
+            breaker.closed_until = now + distance;
         }
-        drop(breakers);
-        self.set(&organization.name, State::NotReady(reason));
     }
 
-    /// How long the breaker forbids even a probe with this key; a new key is probed at once.
-    pub fn breaker_left(&self, name: &str, key: &ApiKey) -> Option<Duration> {
+    /// Why and how long the breaker forbids even a probe with this key; a new key is probed at once.
+    pub fn breaker(&self, name: &str, key: &ApiKey) -> Option<(Reason, Duration)> {
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         if breakers.get(name).is_some_and(|breaker| !breaker.key.is(key)) {
             breakers.remove(name);
         }
-        let until = breakers.get(name)?.closed_until?;
-        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        let breaker = breakers.get(name)?;
+        let left = breaker.closed_until.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then_some((breaker.reason, left))
     }
 
     /// A mutation has succeeded: the key is good for what it is needed for.

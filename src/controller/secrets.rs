@@ -60,7 +60,9 @@ pub fn view(existing: Option<&Secret>, desired: &Desired, record: Option<&Record
         return SecretView::Foreign(describe(existing));
     };
     let is_current = matches!(updated(existing, desired, record), Ok(Some(updated)) if updated == *existing);
-    SecretView::Ours { uid: existing.uid().unwrap_or_default(), is_current }
+    let entry = existing.data.as_ref().and_then(|data| data.get(&desired.secret.entries.api_key));
+    let has_key = record.key.as_ref().is_some_and(|key| entry.is_some_and(|entry| is_key(entry, key)));
+    SecretView::Ours { uid: existing.uid().unwrap_or_default(), has_key, is_current }
 }
 
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
@@ -75,16 +77,15 @@ fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
     is_published || record.key.as_ref().is_some_and(|key| holds(existing, key))
 }
 
-/// Compares in constant time with every entry, since entries may have been renamed in the spec.
+/// Compares with every entry, since entries may have been renamed in the spec.
 fn holds(existing: &Secret, key: &ApiKey) -> bool {
-    let entries = existing.data.iter().flatten();
-    let is_key = |value: &ByteString| {
-        std::str::from_utf8(&value.0)
-            .ok()
-            .and_then(|text| ApiKey::parse(text).ok())
-            .is_some_and(|other| other.is(key))
-    };
-    entries.fold(false, |found, (_, value)| is_key(value) || found)
+    existing.data.iter().flatten().fold(false, |found, (_, value)| is_key(value, key) || found)
+}
+
+/// In constant time.
+fn is_key(value: &ByteString, key: &ApiKey) -> bool {
+    let value = std::str::from_utf8(&value.0).ok().and_then(|text| ApiKey::parse(text).ok());
+    value.is_some_and(|value| value.is(key))
 }
 
 /// Whose a foreign Secret is, for a person.

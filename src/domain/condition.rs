@@ -37,7 +37,7 @@ impl Outcome {
     /// Reason and detail; `None` for an outcome that writes nothing.
     pub fn reason(&self) -> Option<(Reason, &str)> {
         match self {
-            Outcome::Step(Step::Ignore | Step::Do(_)) => None,
+            Outcome::Step(Step::Ignore | Step::Do(_) | Step::Fail(_)) => None,
             Outcome::Step(Step::Done) => Some((Reason::Reconciled, "")),
             Outcome::Step(Step::Wait(reason, detail, _) | Step::Stall(reason, detail)) => {
                 Some((*reason, detail))
@@ -63,13 +63,9 @@ impl Outcome {
                 Class::Transient => *in_a_row < PATIENCE || failure.reason == Reason::SecretRefused,
                 Class::Terminal | Class::Bug => false,
             },
-            Outcome::Step(Step::Wait(reason, ..)) => matches!(
-                reason,
-                Reason::Suspended
-                    | Reason::Throttled
-                    | Reason::OrganizationNotReady
-                    | Reason::ApplyingSettings
-            ),
+            Outcome::Step(Step::Wait(reason, ..)) => {
+                matches!(reason, Reason::Suspended | Reason::Throttled | Reason::OrganizationNotReady)
+            }
             Outcome::Step(_) => false,
         }
     }

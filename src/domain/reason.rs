@@ -14,8 +14,6 @@ pub enum Reason {
     Creating,
     ResolvingOutcome,
     AcquiringKey,
-    ApplyingSettings,
-    Publishing,
     Throttled,
     OrganizationNotReady,
     OrganizationNotFound,
@@ -44,7 +42,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 32] = [
+    pub const ALL: [Reason; 30] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -52,8 +50,6 @@ impl Reason {
         Reason::Creating,
         Reason::ResolvingOutcome,
         Reason::AcquiringKey,
-        Reason::ApplyingSettings,
-        Reason::Publishing,
         Reason::Throttled,
         Reason::OrganizationNotReady,
         Reason::OrganizationNotFound,
@@ -91,8 +87,6 @@ impl Reason {
                 "the outcome of a creation is unknown and is being looked up at Composio"
             }
             Reason::AcquiringKey => "the project exists and its key is being issued",
-            Reason::ApplyingSettings => "settings are being applied",
-            Reason::Publishing => "the Secret is being written",
             Reason::Throttled => "Composio limits the rate of the organization's requests",
             Reason::OrganizationNotReady => "the organization is not ready",
             Reason::OrganizationNotFound => {
@@ -114,7 +108,7 @@ impl Reason {
                 "settings can be applied at creation only, and not all that creation requires are stated"
             }
             Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
-            Reason::SettingsNotApplied => "Composio accepted settings but did not apply them",
+            Reason::SettingsNotApplied => "Composio did not apply the settings",
             Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
             Reason::TransientFailure => "a request failed and is repeated",
             Reason::KeyAccepted => "Composio accepts the organization key",
@@ -170,8 +164,6 @@ impl Reason {
             | Reason::Creating
             | Reason::ResolvingOutcome
             | Reason::AcquiringKey
-            | Reason::ApplyingSettings
-            | Reason::Publishing
             | Reason::Throttled
             | Reason::TransientFailure
             | Reason::KeyAccepted => None,

@@ -7,9 +7,10 @@ use regex::Regex;
 /// Longest text of others that is passed on, in characters.
 const LONGEST: usize = 300;
 
-/// Anything that looks like a key (API 10.1), whatever comes before it.
-static KEYS: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(ak|oak|uak|ck)_[A-Za-z0-9_-]{6,}").ok());
+/// Anything that looks like a key (API 10.1), whatever comes before it, as it is or in the base64 of a Secret.
+static KEYS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(ak|oak|uak|ck)_[A-Za-z0-9_-]{6,}|(YWtf|b2FrX|dWFrX|Y2tf)[A-Za-z0-9+/=]{6,}").ok()
+});
 
 /// Replaces keys, folds white space and control characters, and cuts to 300 characters.
 pub fn redact(text: &str) -> String {
@@ -31,8 +32,8 @@ mod tests {
 
     #[test]
     fn keys_are_replaced_wherever_they_stand() {
-        let text = redact("key=ak_CANARY12345678901234, oak_abcdefghij\nuak_zzzzzzzz");
-        assert_eq!(text, "key=ak_**, oak_** uak_**");
+        let text = redact("key=ak_CANARY12345678901234, oak_abcdefghij\nuak_zzzzzzzz YWtfQ0FOQVJZMTIz");
+        assert_eq!(text, "key=ak_**, oak_** uak_** _**");
     }
 
     #[test]

@@ -42,8 +42,6 @@ pub enum OrganizationView {
     NotFound,
     /// No calls may be made; why.
     NotReady(String),
-    /// No calls are made for this long, after a 429.
-    Paused(Duration),
     /// Ready.
     Ready(OrganizationFacts),
 }
@@ -61,6 +59,8 @@ pub struct OrganizationFacts {
     pub settings_endpoint: Capability,
     /// Base URL of the API.
     pub base_url: String,
+    /// No calls are made for this long, after a 429.
+    pub paused_for: Option<Duration>,
 }
 
 /// Whether the organization's settings endpoint answers (API 7.3).
@@ -98,6 +98,8 @@ pub struct Desired {
     pub secret: SecretWish,
     /// Base URL of the API, for the Secret.
     pub base_url: String,
+    /// No calls are made for this long, after a 429.
+    pub paused_for: Option<Duration>,
     /// Start nothing new.
     pub is_suspended: bool,
 }
@@ -124,6 +126,8 @@ pub enum SecretView {
     Ours {
         /// UID of the Secret.
         uid: String,
+        /// It holds the claim's key where workloads look for it.
+        has_key: bool,
         /// Nothing of ours differs.
         is_current: bool,
     },

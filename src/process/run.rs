@@ -27,7 +27,7 @@ use crate::controller::events::Events;
 use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
-use crate::controller::organizations::Organizations;
+use crate::controller::organizations::{Organizations, State};
 use crate::controller::{claims, organization, project};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
@@ -327,10 +327,10 @@ fn wake_organizations_of(
 /// Waits until each organization has been looked at once, so that a restart tells no project that its organization is
 /// unknown. Bounded: a probe that hangs keeps nobody waiting for long.
 async fn first_probes(context: &Context, organizations: &Store<ComposioOrganization>) {
+    let is_unproven = |name: &str| matches!(context.organizations.get(name), Some(State::Unproven));
     let probed = async {
         let _ = organizations.wait_until_ready().await;
-        while organizations.state().iter().any(|known| context.organizations.get(&known.name_any()).is_none())
-        {
+        while organizations.state().iter().any(|known| is_unproven(&known.name_any())) {
             tokio::time::sleep(LOOK_AGAIN / 20).await;
         }
     };

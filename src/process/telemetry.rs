@@ -6,12 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::settings::LogFormat;
 
-/// What is logged where `RUST_LOG` says nothing: the client logs every repeated request of its own.
-const DEFAULT_FILTER: &str = "info,kube_client=warn,kube_runtime=warn";
+/// What is logged where `RUST_LOG` says nothing.
+const DEFAULT_FILTER: &str = "info,kube_runtime=warn";
+/// Always: at WARN this module logs whole answers that it cannot read, and with them the Secrets in them.
+const NEVER_BODIES: &str = "kube_client::client=error";
 
 /// Starts logging to standard error.
 pub fn init(format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = filter.add_directive(NEVER_BODIES.parse()?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Json => {

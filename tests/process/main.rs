@@ -16,4 +16,5 @@ mod probes;
 mod recovery;
 mod scene;
 mod shutdown;
+mod unlucky;
 mod writes;

@@ -29,11 +29,20 @@ impl Work<'_> {
         let key = self.key()?;
         match self.organization.client.patch_settings(key, members).await {
             Ok(()) => Ok(SettingsView::Patched),
+            // Whatever it said, it took the change: the look that follows tells.
+            Err(CallError::Unknown { status: Some(200..=299), .. }) => Ok(SettingsView::Patched),
             Err(CallError::Rejected(words) | CallError::Forbidden(words)) => {
                 let detail = format!("{}: {words}", members.fields());
                 Ok(SettingsView::Failed(Failure::terminal(Reason::SettingsNotApplied, detail)))
             }
-            Err(error) => self.settings_failure(error, true).await,
+            Err(error) => {
+                let words = error.to_string();
+                Ok(match self.settings_failure(error, false).await? {
+                    // The key lives and the endpoint answers: the change is tried again.
+                    SettingsView::Seen { .. } => SettingsView::Failed(Failure::transient(words)),
+                    other => other,
+                })
+            }
         }
     }
 

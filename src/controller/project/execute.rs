@@ -65,8 +65,8 @@ pub(super) async fn execute(
         }
         Action::ReadProject => {
             let id = project_id(&work.record()?.claim)?;
-            let found = organization.client.read_project(&organization.key, &id).await;
-            pass.exists = Some(found.map_err(|error| work.failure(error))?.is_some());
+            let is_gone = organization.client.is_gone(&organization.key, &id).await;
+            pass.exists = Some(!is_gone.map_err(|error| work.failure(error))?);
             Ok(())
         }
         Action::ReadSettings => {
@@ -190,8 +190,10 @@ impl Work<'_> {
 
     /// Somebody else has the name. Its id is for the log only: a tenant must not learn it.
     async fn taken(&self) -> Failure {
-        let listed = self.organization.client.list_projects(&self.organization.key).await.unwrap_or_default();
         let name = self.desired.project_name.as_str();
+        let Ok(listed) = self.organization.client.list_projects(&self.organization.key).await else {
+            return Failure::terminal(Reason::NameTaken, format!("{name:?}"));
+        };
         let found = listed.into_iter().find(|project| project.name == name && !project.deleted);
         if let Some(found) = &found {
             info!(project.id = %found.id, project.name = name, "the name is taken by another project");
@@ -207,9 +209,11 @@ impl Work<'_> {
             let result = client.regenerate_key(key, announced, &id).await;
             match &result {
                 Ok(answer) => settlement.absorb(answer, None).await,
-                Err(error) if error.is_definite() => {
-                    settlement.key_refused(matches!(error, CallError::NotFound(_))).await;
+                // One witness alone never decides that something is gone.
+                Err(CallError::NotFound(_)) => {
+                    settlement.key_refused(client.is_gone(key, &id).await.unwrap_or(false)).await;
                 }
+                Err(error) if error.is_definite() => settlement.key_refused(false).await,
                 Err(_) => {}
             }
             result.err()
@@ -229,13 +233,15 @@ impl Work<'_> {
             let result = client.delete_project(key, announced, &id).await;
             match &result {
                 Ok(()) => settlement.deletion_answered(true).await,
+                // Two witnesses tell, when it is settled.
+                Err(CallError::NotFound(_)) => {}
                 Err(error) if error.is_definite() => settlement.deletion_answered(false).await,
                 Err(_) => {}
             }
             result.err()
         };
         match self.announced(claim, 0, delete).await? {
-            None => Ok(()),
+            None | Some(CallError::NotFound(_)) => Ok(()),
             Some(CallError::Forbidden(words)) => Err(Failure::terminal(Reason::KeyUnavailable, words)),
             Some(error) => Err(self.failure(error)),
         }
@@ -243,6 +249,7 @@ impl Work<'_> {
 
     /// Creates the Secret, or updates it by `resourceVersion`.
     async fn publish(&self, existing: Option<&Secret>) -> Result<(), Failure> {
+        let begun = BootInstant::now();
         self.still_there().await?;
         let (record, desired) = (self.record()?, self.desired);
         let secret = match existing {
@@ -254,6 +261,10 @@ impl Work<'_> {
         };
         let secret = secret.map_err(invalid)?.ok_or_else(|| Failure::bug("a Secret without a key"))?;
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &desired.namespace);
+        // A process that was stopped in between must not write: the namespace may be another team's by now.
+        if begun.elapsed() >= self.context.limits.gate {
+            return Err(Failure::conflict("the look at the resource is too old"));
+        }
         let written = match existing {
             Some(_) => api.replace(&desired.secret.name, &post_params(), &secret).await,
             None => api.create(&post_params(), &secret).await,

@@ -8,11 +8,10 @@ mod report;
 mod settle;
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -24,10 +23,11 @@ use tracing::{Instrument, info_span};
 
 use self::gather::Facts;
 use super::context::Context;
+use super::guard::guarded;
 use super::watch;
 use crate::crd::{ComposioProject, SecretSpec};
 use crate::domain::condition::Outcome;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
 use crate::domain::settings::Settings;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
@@ -85,22 +85,14 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
     );
     let reconcile = async {
         let (mut facts, uid) = (Facts::default(), object.uid().unwrap_or_default());
-        let result = {
-            let pass = AssertUnwindSafe(pass(&context, &object, &mut facts)).catch_unwind();
-            tokio::time::timeout(PASS_DEADLINE, pass).await
-        };
-        let result = match result {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Failure::bug("a panic, see the operator's log")),
-            Err(_) => {
-                Err(Failure::transient(format!("the pass took longer than {} s", PASS_DEADLINE.as_secs())))
-            }
-        };
+        let result = guarded(PASS_DEADLINE, pass(&context, &object, &mut facts)).await;
         let outcome = match result {
             Ok(step) => {
                 context.failures.forget(&uid);
                 Outcome::Step(step)
             }
+            // A conflict says nothing about the next try.
+            Err(failure) if failure.class == Class::Conflict => Outcome::Failed(failure, 1),
             Err(failure) => {
                 let in_a_row = context.failures.count(&uid);
                 Outcome::Failed(failure, in_a_row)
@@ -128,6 +120,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
             Step::Do(action) => {
                 execute::execute(context, &organization, &desired, gathered, action, &mut done).await?;
             }
+            Step::Fail(failure) => return Err(failure),
             step => return Ok(step),
         }
     }

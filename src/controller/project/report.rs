@@ -8,13 +8,14 @@ use tracing::{info, warn};
 
 use super::gather::Facts;
 use crate::controller::context::Context;
+use crate::controller::guard::guarded;
 use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
     Binding, ComposioProject, ComposioProjectStatus, KeyStatus, ProjectStatus, RECONCILE_ANNOTATION,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
-use crate::domain::failure::{Class, backoff};
+use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
@@ -22,6 +23,9 @@ use crate::domain::world::SecretView;
 
 /// Longest value of the annotation that is repeated in status.
 const LONGEST_REQUEST: usize = 256;
+
+/// Longest time of one report.
+const REPORT_DEADLINE: Duration = Duration::from_secs(15);
 
 pub(super) async fn report(
     context: &Context,
@@ -32,24 +36,32 @@ pub(super) async fn report(
     context.metrics.pass(Kind::ComposioProject, pass_outcome(outcome));
     log(outcome);
     remember_waiting(context, object, facts, outcome);
-    let before = object.status.clone().unwrap_or_default();
-    let Some(after) = status(object, &before, facts, outcome) else {
-        return next(context, outcome);
-    };
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &namespace);
-    match status::patch(&api, object, Some(&before), &after).await {
-        Ok(true) => announce(context, object, &before, &after).await,
-        Ok(false) => {}
+    match guarded(REPORT_DEADLINE, write(context, object, facts, outcome)).await {
+        Ok(()) => next(context, outcome),
+        // The cache is behind, or somebody else has written: the next pass sees what is there.
+        Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
+        // What the pass has done is done: it is not repeated any sooner for the sake of the status.
         Err(failure) => {
-            // The cache is behind, or somebody else has written: the next pass sees what is there.
-            if failure.class != Class::Conflict {
-                warn!(error = %failure, "the status was not written");
-            }
-            return Action::requeue(Duration::from_secs(1));
+            warn!(error = %failure, "the status was not written");
+            next(context, outcome)
         }
     }
-    next(context, outcome)
+}
+
+async fn write(
+    context: &Context,
+    object: &ComposioProject,
+    facts: &Facts,
+    outcome: &Outcome,
+) -> Result<(), Failure> {
+    let before = object.status.clone().unwrap_or_default();
+    let Some(after) = status(object, &before, facts, outcome) else { return Ok(()) };
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &namespace);
+    if status::patch(&api, object, Some(&before), &after).await? {
+        announce(context, object, &before, &after).await;
+    }
+    Ok(())
 }
 
 fn pass_outcome(outcome: &Outcome) -> PassOutcome {
@@ -58,7 +70,7 @@ fn pass_outcome(outcome: &Outcome) -> PassOutcome {
         Outcome::Step(Step::Wait(..)) => PassOutcome::Waiting,
         Outcome::Step(Step::Stall(..)) => PassOutcome::Stalled,
         Outcome::Step(Step::Ignore | Step::Do(_)) => PassOutcome::Ignored,
-        Outcome::Failed(..) => PassOutcome::Failed,
+        Outcome::Step(Step::Fail(_)) | Outcome::Failed(..) => PassOutcome::Failed,
     }
 }
 
@@ -88,7 +100,12 @@ fn status(
 ) -> Option<ComposioProjectStatus> {
     let ready = status::find(&before.conditions, "Ready").filter(|ready| ready.status == "True");
     let was_ready = ready
-        .filter(|_| facts.secret.as_ref().is_none_or(|secret| matches!(secret, SecretView::Ours { .. })))
+        .filter(|_| {
+            facts
+                .secret
+                .as_ref()
+                .is_none_or(|secret| matches!(secret, SecretView::Ours { has_key: true, .. }))
+        })
         .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
     let now = conditions(outcome, was_ready, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let generation = object.metadata.generation;
@@ -205,7 +222,7 @@ fn next(context: &Context, outcome: &Outcome) -> Action {
     let longest = context.observe_interval;
     match outcome {
         Outcome::Step(Step::Ignore) => Action::await_change(),
-        Outcome::Step(Step::Do(_) | Step::Done | Step::Stall(..)) => {
+        Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => {
             Action::requeue(Context::jittered(longest))
         }
         Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => {

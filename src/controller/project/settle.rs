@@ -155,7 +155,7 @@ impl Settlement {
         while started.elapsed() < PATIENCE {
             let announced = Announced(BootInstant::now());
             match organization.client.delete_project(&organization.key, announced, id).await {
-                Ok(()) => return,
+                Ok(()) | Err(CallError::NotFound(_)) => return,
                 Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),
             }
             failures += 1;
@@ -172,9 +172,8 @@ impl Settlement {
 
     /// Takes the announcement of a key back that was not issued; a project that is gone is created again.
     pub(super) async fn key_refused(&self, is_missing: bool) {
-        let now = self.organization.client.server_now();
         self.amend(|claim| match is_missing {
-            true => claim.key_missed(self.attempt, now, self.settle),
+            true => claim.key_missed(self.attempt, self.settle),
             false => Ok(claim.key_refused(self.attempt)),
         })
         .await;

@@ -3,7 +3,7 @@
 
 mod merge;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -329,16 +329,14 @@ impl Claim {
         self
     }
 
-    /// Any phase: the regenerate of that announcement was answered 404 at `now`. A project made less than `settle` ago
-    /// may not be known everywhere yet (API 16, 17), so that only the announcement is taken back; an older one is gone.
-    pub fn key_missed(mut self, attempt: u32, now: Timestamp, settle: Duration) -> Result<Self, Illegal> {
-        let is_young = self.created_time.is_some_and(|created| {
-            Duration::try_from(now.duration_since(created)).unwrap_or_default() < settle
+    /// Any phase: the regenerate of that announcement was answered 404. A project that was younger than `settle` may not
+    /// be known everywhere yet (API 16, 17), so that only the announcement is taken back; an older one is gone.
+    pub fn key_missed(mut self, attempt: u32, settle: Duration) -> Result<Self, Illegal> {
+        let born = self.created_time;
+        let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
+            Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
         });
-        if self.announced_key(attempt).is_none() || self.phase != Phase::KeyPending || is_young {
-            return Ok(self.key_refused(attempt));
-        }
-        self.gone()
+        if is_old && self.phase == Phase::KeyPending { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// `KeyPending`: announces the deletion of a project that can never have a key.

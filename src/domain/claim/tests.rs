@@ -2,7 +2,7 @@
 //! alone are in `merge_laws`.
 
 mod merge_laws;
-mod walk;
+pub(in crate::domain) mod walk;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ proptest! {
         let later = walk.now + jiff::SignedDuration::from_hours(1);
         prop_assert_eq!(&claim.clone().refused(other, false), &claim);
         prop_assert_eq!(&claim.clone().key_refused(other), &claim);
-        prop_assert_eq!(&claim.clone().key_missed(other, later, walk::SETTLE).unwrap(), &claim);
+        prop_assert_eq!(&claim.clone().key_missed(other, walk::SETTLE).unwrap(), &claim);
         prop_assert_eq!(&claim.clone().deletion_answered(Some(later), true).unwrap(), &claim);
         prop_assert_eq!(&claim.clone().deletion_answered(Some(later), false).unwrap(), &claim);
     }

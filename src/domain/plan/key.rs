@@ -1,19 +1,22 @@
 //! From a known project to a known key.
 
+use std::time::Duration;
+
 use super::{Action, Step, preflight, suspended};
 use crate::domain::claim::{Attempt, Claim, Illegal, Origin};
+use crate::domain::evidence::Settling;
 use crate::domain::reason::Reason;
 use crate::domain::world::{Desired, SecretView, World};
 
 /// A project of ours without a key may be replaced for this long after its creation.
 const REPLACEABLE_SECONDS: i64 = 3600;
-/// How many creations without a key it takes to stop replacing projects.
+/// A claim that has announced so many creations is not started over again: then it does not help.
 const MOST_REPLACEMENTS: u32 = 3;
 
 /// The claim is `KeyPending`.
 pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result<Step, Illegal> {
     if world.pass.is_key_refused {
-        return refused(world, claim);
+        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
     }
     if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
@@ -50,8 +53,7 @@ fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
 
 /// The claim is `Deleting` and nobody is waiting for the answer: when it is settled, a read by id tells.
 pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
-    let started_time = claim.deletion_started_time().unwrap_or(world.settling.now);
-    let left = world.settling.left(&[Attempt { number: 0, started_time, conflict: false }]);
+    let left = deletion_left(claim, &world.settling);
     if !left.is_zero() {
         return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
     }
@@ -61,4 +63,10 @@ pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
         Some(true) => Action::WriteClaim(Box::new(claim.kept()?)),
         Some(false) => Action::WriteClaim(Box::new(claim.gone()?)),
     }))
+}
+
+/// Time until the announced deletion is settled.
+pub(super) fn deletion_left(claim: &Claim, settling: &Settling) -> Duration {
+    let started_time = claim.deletion_started_time().unwrap_or(settling.now);
+    settling.left(&[Attempt { number: 0, started_time, conflict: false }])
 }

@@ -2,9 +2,12 @@
 //! parties, crashes and changes of leader; then the faults stop. Laws of single steps are checked along the way
 //! (`model::lint`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::json;
 
 use super::model::remote::{Endpoint, Look, Maker, Remote};
@@ -47,7 +50,13 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let look = prop_oneof![Just(Look::Untouched), Just(Look::TwoKeys), Just(Look::Used), Just(Look::NoKey)];
+    let look = prop_oneof![
+        Just(Look::Untouched),
+        Just(Look::TwoKeys),
+        Just(Look::Used),
+        Just(Look::NoKey),
+        Just(Look::Claimed)
+    ];
     let endpoint = prop_oneof![Just(Endpoint::Available), Just(Endpoint::Gone), Just(Endpoint::Ignores)];
     prop_oneof![
         8 => (0..100_u8).prop_map(Event::Sleep),
@@ -74,7 +83,7 @@ fn history(longest_lag: u8) -> impl Strategy<Value = History> {
     )
 }
 
-fn settings(members: &[Member]) -> Settings {
+pub(super) fn settings(members: &[Member]) -> Settings {
     let value = |member: &Member| match member {
         Member::SignedUrlFileExpiry => json!(3600),
         Member::RequireMcpApiKey => json!(false),
@@ -113,10 +122,10 @@ fn next_look(end: &End) -> Duration {
 }
 
 fn settled(model: &mut Model) -> End {
-    let mut last = None;
-    let mut alike = 0;
-    for _ in 0..MOST_LOOKS {
+    let (mut last, mut alike, mut looks) = (None, 0, 0);
+    while looks < MOST_LOOKS {
         let was_quiet = model.is_quiet();
+        looks += usize::from(was_quiet);
         let end = model.look();
         alike = if was_quiet && last.as_ref() == Some(&end) { alike + 1 } else { 0 };
         let is_final = match &end {
@@ -162,7 +171,8 @@ fn is_name_taken(model: &Model) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
+    // More than usual: histories are long. `PROPTEST_CASES` (256 by default) still scales it.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3))]
 
     #[test]
     fn after_the_faults_stop_every_history_ends_done_or_with_a_true_reason_for_a_person(history in history(60)) {
@@ -238,5 +248,40 @@ proptest! {
             let mut others = Member::ALL.into_iter().filter(|member| !history.members.contains(member));
             model.holds(others.all(|member| project.has_own(member)), "unmanaged settings are untouched")?;
         }
+    }
+}
+
+/// The laws above are worth something only if the histories get everywhere.
+#[test]
+fn the_histories_get_to_every_end_and_through_every_turn() {
+    let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
+    for _ in 0..2048 {
+        let history = history(60).new_tree(&mut runner).unwrap().current();
+        let (model, end) = lived(&history, true);
+        reached.extend(model.turns.iter().copied());
+        reached.insert(match end {
+            End::Step(Step::Done) => "done",
+            End::Step(Step::Stall(Reason::KeyUnavailable, _)) => "no key",
+            End::Step(Step::Stall(Reason::SecretConflict, _)) => "a foreign Secret",
+            End::Failed(_) => "a name that is taken",
+            End::Orphan(_) => "retained",
+            End::Nothing => "nothing left",
+            End::Step(_) => "another end",
+        });
+    }
+    let ends = ["done", "no key", "a foreign Secret", "a name that is taken", "retained", "nothing left"];
+    let turns = [
+        "found by evidence",
+        "another attempt",
+        "a conflict beside an open attempt",
+        "proven absent",
+        "somebody else's",
+        "the key was asked for again",
+        "an unusable project was deleted",
+        "taken back",
+        "removed",
+    ];
+    for wanted in ends.into_iter().chain(turns) {
+        assert!(reached.contains(wanted), "no history gets to {wanted:?}: {reached:?}");
     }
 }

@@ -18,7 +18,7 @@ mod validate;
 use std::time::Duration;
 
 pub(crate) use self::create::name_taken;
-pub use self::orphan::{OrphanStep, orphan};
+pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::validate::{Wish, validate};
 use super::claim::{Claim, Illegal, Phase, Published, Record};
 use super::failure::Failure;
@@ -37,6 +37,8 @@ pub enum Step {
     Wait(Reason, String, Duration),
     /// A person has to act.
     Stall(Reason, String),
+    /// Something that was tried has failed; what did not depend on it is done.
+    Fail(Failure),
     /// Everything that the spec asks is so.
     Done,
 }
@@ -79,14 +81,24 @@ pub enum Action {
     PublishSecret,
 }
 
+impl Action {
+    /// Needs a call to Composio.
+    fn is_call(&self) -> bool {
+        !matches!(self, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret)
+    }
+}
+
 /// Distance to the next look where only another object's change helps, and a watch tells of it.
 pub const WATCHED: Duration = Duration::from_mins(10);
+/// The same where the watch may tell of it between two reads of one pass.
+const HELD: Duration = Duration::from_secs(30);
 /// Distance to the next look where a task of this process is about to finish.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// Decides. An illegal transition is a fault of ours and ends as [`Reason::InternalError`].
 pub fn plan(desired: &Desired, world: &World) -> Step {
     match decide(desired, world) {
+        Ok(Step::Do(action)) if action.is_call() && desired.paused_for.is_some() => throttled(desired),
         Ok(step) => step,
         Err(illegal) => Step::Stall(Reason::InternalError, illegal.to_string()),
     }
@@ -124,7 +136,7 @@ fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
             "a ComposioProject of another namespace".to_owned()
         };
         let detail = format!("{holder} manages {:?}", record.claim.project_name().as_str());
-        return Step::Wait(Reason::ClaimHeld, detail, WATCHED);
+        return Step::Wait(Reason::ClaimHeld, detail, HELD);
     }
     if !same_namespace {
         return Step::Stall(Reason::RebindDenied, format!("{:?}", record.claim.project_name().as_str()));
@@ -145,15 +157,18 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    if let settings::Next::Do(action) = settings {
-        return Ok(Step::Do(action));
+    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
+    if let settings::Next::Do(action) = &settings
+        && is_open(action)
+    {
+        return Ok(Step::Do(action.clone()));
     }
     match &world.secret {
         SecretView::Foreign(whose) => return Ok(secret_conflict(whose)),
         SecretView::Absent | SecretView::Ours { is_current: false, .. } => {
             return Ok(Step::Do(Action::PublishSecret));
         }
-        SecretView::Ours { uid, is_current: true } => {
+        SecretView::Ours { uid, is_current: true, .. } => {
             let published = Published { name: desired.secret.name.clone(), uid: uid.clone() };
             // Not in the pass that wrote it: until then the Secret is known by the key in it, and a creation stays
             // within its writes.
@@ -164,8 +179,9 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
-        settings::Next::Wait(reason, detail, after) => Step::Wait(reason, detail, after),
-        settings::Next::Synced | settings::Next::Do(_) => Step::Done,
+        settings::Next::Fail(failure) => Step::Fail(failure),
+        settings::Next::Do(_) => throttled(desired),
+        settings::Next::Synced => Step::Done,
     })
 }
 
@@ -178,6 +194,10 @@ fn preflight(desired: &Desired, world: &World) -> Option<Step> {
         return Some(secret_conflict(whose));
     }
     settings::preflight(desired)
+}
+
+fn throttled(desired: &Desired) -> Step {
+    Step::Wait(Reason::Throttled, String::new(), desired.paused_for.unwrap_or_default())
 }
 
 fn secret_conflict(whose: &str) -> Step {

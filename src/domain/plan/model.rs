@@ -6,16 +6,16 @@ mod lint;
 pub(super) mod remote;
 mod shell;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::test_runner::TestCaseError;
 
 use self::remote::{Look, Maker, Mutation, Remote, Reply};
-use super::{OrphanStep, Step, orphan};
+use super::{OrphanSeen, OrphanStep, Step, orphan};
 use crate::domain::claim::{Claim, Owner, Record};
-use crate::domain::evidence::{Evidence, Settling};
+use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::Settings;
@@ -112,6 +112,8 @@ pub(super) struct Model {
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
+    /// What has happened, by kind.
+    pub(super) turns: BTreeSet<&'static str>,
     broken: Option<String>,
 }
 
@@ -152,6 +154,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
             annotations: BTreeMap::new(),
         },
         base_url: "https://api.example".to_owned(),
+        paused_for: None,
         is_suspended: false,
     }
 }
@@ -182,6 +185,7 @@ impl Model {
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
+            turns: BTreeSet::new(),
             broken: None,
         }
     }
@@ -201,7 +205,10 @@ impl Model {
     }
 
     pub(super) fn tell(&mut self, what: &str) {
-        self.story.push(format!("{:>9} {what}", self.now.as_second() - 1_700_000_000));
+        let second = self.now.as_second() - 1_700_000_000;
+        if !self.story.last().is_some_and(|last| last.ends_with(what)) {
+            self.story.push(format!("{second:>6} s {what}"));
+        }
     }
 
     fn serial(&mut self, kind: &str) -> String {
@@ -222,8 +229,10 @@ impl Model {
         self.remote.advance(end);
     }
 
+    /// From now on nothing goes wrong; an endpoint that was gone is tried again, as it is after hours.
     pub(super) fn faults_stop(&mut self) {
         self.faults.clear();
+        self.desired.settings_endpoint = Capability::Unknown;
     }
 
     /// Nothing is under way any more.
@@ -237,7 +246,7 @@ impl Model {
             Event::Sleep(time) => self.advance(Duration::from_secs((*time).into())),
             Event::Crash => self.crash(),
             Event::ThirdCreates(look) => self.third_creates(*look),
-            Event::ThirdDeletes => self.remote.third_deletes(),
+            Event::ThirdDeletes => self.third_deletes(),
             Event::CanRegenerate(can) => self.remote.can_regenerate = *can,
             Event::ShowsKey(shows) => self.remote.shows_key = *shows,
             Event::Endpoint(endpoint) => self.remote.endpoint = *endpoint,
@@ -265,6 +274,15 @@ impl Model {
         self.remote.third_creates(look, self.now);
         if look == Look::Untouched {
             self.advance(Duration::from_secs(6));
+        }
+    }
+
+    /// Nobody deletes a project while the answer that made it is still on its way: by the merge's rule that answer counts
+    /// whenever it comes, and the claim would take the dead project up.
+    fn third_deletes(&mut self) {
+        let is_unanswered = |task: &Task| matches!(task.reply, Reply::Created { .. });
+        if !self.tasks.iter().any(is_unanswered) {
+            self.remote.third_deletes();
         }
     }
 
@@ -317,36 +335,48 @@ impl Model {
             sighting.nothing_since = (is_settled && listed.is_none()).then_some(since);
         }
         let found = listed.map(|(id, created_time)| {
-            let is_candidate = crate::domain::evidence::in_window(claim.attempts(), created_time, SETTLE);
+            let is_candidate = in_window(claim.attempts(), created_time, SETTLE);
             let detail = is_candidate.then(|| self.remote.read(&id, now)).flatten();
-            crate::domain::evidence::Found { id, created_time, is_claimed: false, detail }
+            let is_claimed = self.remote.get(&id).is_some_and(|project| project.is_claimed);
+            Found { id, created_time, is_claimed, detail }
         });
         Evidence { found }
     }
 
     /// One look at the claim of a resource that is gone; see `controller::claims`.
     fn look_at_orphan(&mut self) -> End {
-        let mut evidence = None;
+        let mut seen = OrphanSeen::default();
         loop {
             let Some(record) = self.claim.clone() else {
                 return End::Nothing;
             };
             let settling = self.settling();
-            let step = orphan(&record.claim, self.is_in_flight(), evidence.as_ref(), &settling).unwrap();
-            self.tell(&format!("orphan: {}", told(&format!("{step:?}"))));
+            let step = orphan(&record.claim, self.is_in_flight(), &seen, &settling).unwrap();
+            if let OrphanStep::Write(claim) = &step {
+                self.tell(&format!("  write {}", told(claim)));
+            }
             match step {
-                OrphanStep::ReadEvidence => evidence = Some(self.walk(&record.claim)),
+                OrphanStep::ReadEvidence => seen.evidence = Some(self.walk(&record.claim)),
+                OrphanStep::ReadProject => {
+                    let id = record.claim.project_id();
+                    seen.exists = id.map(|id| self.remote.read(id, self.now).is_some());
+                }
                 OrphanStep::Write(claim) => {
                     self.lint_found(&record.claim, &claim);
                     if self.write(*claim, record.key.clone()).is_err() {
                         return End::Failed("a claim was not written");
                     }
+                    seen = OrphanSeen::default();
                 }
                 OrphanStep::Remove => {
+                    self.turns.insert("removed");
                     self.writes += 1;
                     self.claim = None;
                     let is_nothing = self.remote.own().next().is_none() && self.remote.is_quiet();
-                    self.law(is_nothing, "a claim is removed only when nothing has come of it, and nothing will");
+                    self.law(
+                        is_nothing,
+                        "a claim is removed only when nothing has come of it, and nothing will",
+                    );
                     return End::Nothing;
                 }
                 step @ (OrphanStep::Keep | OrphanStep::Wait(_)) => return End::Orphan(step),
@@ -357,7 +387,7 @@ impl Model {
     /// One look at the resource, or at its claim where it is gone.
     pub(super) fn look(&mut self) -> End {
         let end = if self.resource.is_some() { self.pass() } else { self.look_at_orphan() };
-        self.tell(&format!("=> {}", told(&format!("{end:?}"))));
+        self.tell(&format!("=> {end:?}"));
         end
     }
 
@@ -372,7 +402,10 @@ impl Model {
     }
 }
 
-/// Shortened for a story.
-fn told(text: &str) -> String {
-    text.chars().take(240).collect()
+/// A claim in a story.
+fn told(claim: &Claim) -> String {
+    let open: Vec<_> = claim.attempts().iter().map(|open| (open.number, open.conflict)).collect();
+    let key = claim.rotation().map(|rotation| (rotation.attempt, rotation.stage));
+    let id = claim.project_id().map(ProjectId::as_str);
+    format!("{:?} {id:?} attempts {open:?} key {key:?}", claim.phase())
 }

@@ -1,9 +1,10 @@
-//! Claims whose owner is gone. What is known is kept (*retained*); what is uncertain is settled by evidence; what never
-//! came to be is removed.
+//! Claims whose owner is gone. What is known is kept (*retained*); what is uncertain is settled by evidence or a read;
+//! what never came to be is removed.
 
 use std::time::Duration;
 
 use super::create::look_again;
+use super::key;
 use crate::domain::claim::{Claim, Illegal, Phase};
 use crate::domain::evidence::{Evidence, Settling, Verdict, judge};
 
@@ -16,24 +17,36 @@ pub enum OrphanStep {
     Remove,
     /// Walk over the organization's list first.
     ReadEvidence,
-    /// Write this, then it is retained.
+    /// Read the claim's project by id first.
+    ReadProject,
+    /// Write this, then look again.
     Write(Box<Claim>),
     /// Not settled yet; look again within this time.
     Wait(Duration),
 }
 
-/// Decides on a claim whose owner is gone for certain (a live read, by UID). `evidence` is that of this pass.
+/// What this pass has seen of an ownerless claim.
+#[derive(Debug, Clone, Default)]
+pub struct OrphanSeen {
+    /// A complete walk over the list.
+    pub evidence: Option<Evidence>,
+    /// A read by id knows the claim's project.
+    pub exists: Option<bool>,
+}
+
+/// Decides on a claim whose owner is gone for certain (a live read, by UID).
 pub fn orphan(
     claim: &Claim,
     is_in_flight: bool,
-    evidence: Option<&Evidence>,
+    seen: &OrphanSeen,
     settling: &Settling,
 ) -> Result<OrphanStep, Illegal> {
     if is_in_flight {
         return Ok(OrphanStep::Wait(super::IN_FLIGHT));
     }
-    match (claim.phase(), claim.attempts(), evidence) {
-        (Phase::Owned | Phase::KeyPending | Phase::Deleting, ..) => Ok(OrphanStep::Keep),
+    match (claim.phase(), claim.attempts(), &seen.evidence) {
+        (Phase::Owned | Phase::KeyPending, ..) => Ok(OrphanStep::Keep),
+        (Phase::Deleting, ..) => deleting(claim, seen.exists, settling),
         (Phase::Creating, [], _) => Ok(OrphanStep::Remove),
         (Phase::Creating, _, None) => Ok(OrphanStep::ReadEvidence),
         (Phase::Creating, attempts, Some(evidence)) => Ok(match judge(attempts, evidence, settling) {
@@ -48,4 +61,18 @@ pub fn orphan(
             }
         }),
     }
+}
+
+/// A deletion was announced: when it is settled, a read by id tells.
+fn deleting(claim: &Claim, exists: Option<bool>, settling: &Settling) -> Result<OrphanStep, Illegal> {
+    let left = key::deletion_left(claim, settling);
+    if !left.is_zero() {
+        return Ok(OrphanStep::Wait(left));
+    }
+    let claim = claim.clone();
+    Ok(match exists {
+        None => OrphanStep::ReadProject,
+        Some(true) => OrphanStep::Write(Box::new(claim.kept()?)),
+        Some(false) => OrphanStep::Write(Box::new(claim.gone()?)),
+    })
 }

@@ -1,17 +1,12 @@
 //! Settings after creation: read, change what differs, read back. What was accepted stands in the claim; later drift is
 //! not looked for here.
 
-use std::time::Duration;
-
 use super::{Action, Step};
 use crate::domain::claim::{Claim, Illegal};
-use crate::domain::failure::Class;
+use crate::domain::failure::{Class, Failure};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{Capability, Desired, SettingsView, World};
-
-/// Distance to the next try after a failure of the settings; the key is published meanwhile.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// What the settings need.
 pub(super) enum Next {
@@ -21,8 +16,8 @@ pub(super) enum Next {
     Do(Action),
     /// A person.
     Stall(Reason, String),
-    /// Time.
-    Wait(Reason, String, Duration),
+    /// Another try.
+    Fail(Failure),
 }
 
 /// Settings that could never be applied are refused before the project is made.
@@ -48,10 +43,7 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
         SettingsView::Failed(failure) if failure.class == Class::Terminal => {
             Next::Stall(failure.reason, failure.detail.clone())
         }
-        SettingsView::Failed(failure) => {
-            let after = failure.retry_after.unwrap_or_default().max(RETRY);
-            Next::Wait(failure.reason, failure.detail.clone(), after)
-        }
+        SettingsView::Failed(failure) => Next::Fail(failure.clone()),
         _ if desired.settings_endpoint == Capability::Unavailable => {
             Next::Stall(Reason::SettingsUnavailable, open.fields())
         }

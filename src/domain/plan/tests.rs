@@ -1,1 +1,472 @@
-//! Laws of the plan.
+//! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::laws::settings;
+use super::model::{SETTLE, desired, owner};
+use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
+use crate::domain::claim::tests::walk::{self, Walk, ops};
+use crate::domain::claim::{Claim, Origin, Phase, Record};
+use crate::domain::evidence::{Detail, Evidence, Found, Settling, Verdict, judge};
+use crate::domain::failure::Failure;
+use crate::domain::reason::Reason;
+use crate::domain::settings::{Member, Settings};
+use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
+
+fn spans() -> impl Strategy<Value = Duration> {
+    (0..200_u64).prop_map(Duration::from_secs)
+}
+
+/// Evidence around a walk's time, which is the start of the walk and some minutes.
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let keys = prop_oneof![3 => Just(vec![0]), 1 => proptest::collection::vec(0..20_i64, 0..3)];
+    let detail = (keys, proptest::bool::weighted(0.2));
+    let found =
+        (0..2_u8, -100..400_i64, proptest::bool::weighted(0.2), proptest::option::weighted(0.8, detail));
+    proptest::option::weighted(0.7, found).prop_map(|found| Evidence {
+        found: found.map(|(number, second, is_claimed, detail)| {
+            let created_time = walk::start() + SignedDuration::from_secs(second);
+            let at = |after: &i64| created_time + SignedDuration::from_secs(*after);
+            let detail =
+                detail.map(|(keys, is_used)| Detail { keys: keys.iter().map(at).collect(), is_used });
+            Found { id: walk::id(number), created_time, is_claimed, detail }
+        }),
+    })
+}
+
+fn some_settings() -> impl Strategy<Value = Settings> {
+    let members = proptest::sample::subsequence(Member::ALL.to_vec(), 0..=Member::ALL.len());
+    members.prop_map(|members| settings(&members))
+}
+
+fn settings_view() -> impl Strategy<Value = SettingsView> {
+    prop_oneof![
+        3 => Just(SettingsView::Unseen),
+        2 => (some_settings(), any::<bool>())
+            .prop_map(|(observed, is_patched)| SettingsView::Seen { observed, is_patched }),
+        1 => Just(SettingsView::Patched),
+        1 => Just(SettingsView::Failed(Failure::transient("reset"))),
+        1 => Just(SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "dead"))),
+    ]
+}
+
+fn pass() -> impl Strategy<Value = Pass> {
+    let evidence = proptest::option::weighted(0.7, evidence());
+    let exists = proptest::option::of(any::<bool>());
+    (evidence, any::<bool>(), exists, settings_view(), any::<bool>()).prop_map(
+        |(evidence, is_key_refused, exists, settings, has_mutated)| Pass {
+            evidence,
+            is_key_refused,
+            exists,
+            settings,
+            has_mutated,
+        },
+    )
+}
+
+fn wish() -> impl Strategy<Value = Desired> {
+    let endpoint =
+        prop_oneof![Just(Capability::Unknown), Just(Capability::Available), Just(Capability::Unavailable)];
+    let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
+    (some_settings(), endpoint, pause, proptest::bool::weighted(0.2)).prop_map(
+        |(settings, settings_endpoint, paused_for, is_suspended)| Desired {
+            settings_endpoint,
+            paused_for,
+            is_suspended,
+            ..desired(settings)
+        },
+    )
+}
+
+fn secret() -> impl Strategy<Value = SecretView> {
+    let ours =
+        |is_current| SecretView::Ours { uid: "secret-uid".to_owned(), has_key: is_current, is_current };
+    prop_oneof![
+        2 => Just(SecretView::Absent),
+        1 => Just(SecretView::Foreign("somebody".to_owned())),
+        2 => any::<bool>().prop_map(ours),
+    ]
+}
+
+/// Whose claim there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Mine,
+    Neighbour,
+    /// Of the same namespace, before that was made again.
+    Former,
+    /// Of another namespace.
+    Stranger,
+    Unreadable,
+    Nobody,
+}
+
+fn whose() -> impl Strategy<Value = Whose> {
+    prop_oneof![
+        12 => Just(Whose::Mine),
+        1 => Just(Whose::Neighbour),
+        1 => Just(Whose::Former),
+        1 => Just(Whose::Stranger),
+        1 => Just(Whose::Unreadable),
+        1 => Just(Whose::Nobody),
+    ]
+}
+
+fn claim_view(whose: Whose, mut record: Record) -> ClaimView {
+    let mut theirs = owner("resource-0");
+    match whose {
+        Whose::Mine => theirs = owner("resource-1"),
+        Whose::Neighbour => {}
+        Whose::Former => theirs.namespace_uid = "made again".to_owned(),
+        Whose::Stranger => theirs.namespace = "another".to_owned(),
+        Whose::Unreadable => return ClaimView::Unreadable("not JSON".to_owned()),
+        Whose::Nobody => return ClaimView::Absent,
+    }
+    record.claim = record.claim.rebound(theirs);
+    ClaimView::Present(Box::new(record))
+}
+
+/// A wish in a world. A world has no `Debug` of its own, because it holds a key.
+struct Case(Desired, World);
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case(wish, world) = self;
+        let claim = record(world).map(|record| &record.claim);
+        let (secret, settling, pass) = (&world.secret, &world.settling, &world.pass);
+        let (is_held, is_in_flight) = (world.is_held, world.is_in_flight);
+        write!(f, "{wish:?}\n{claim:?}\nheld {is_held} in flight {is_in_flight}\n")?;
+        write!(f, "{secret:?}\n{settling:?}\n{pass:?}")
+    }
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let clocks = (spans(), spans(), proptest::option::of(spans()));
+    let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
+    (wish(), (ops(), whose()), clocks, flags, secret(), pass()).prop_map(
+        |(wish, (ops, whose), (after, seen_for, nothing_for), (is_held, is_in_flight), secret, pass)| {
+            let mut walk = Walk::new();
+            for op in &ops {
+                let _ = walk.step(op);
+            }
+            let now = walk.now + SignedDuration::try_from(after).unwrap();
+            let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
+            let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
+            Case(wish, World { owner, claim, is_held, is_in_flight, secret, settling, pass })
+        },
+    )
+}
+
+fn record(world: &World) -> Option<&Record> {
+    match &world.claim {
+        ClaimView::Present(record) => Some(record),
+        ClaimView::Absent | ClaimView::Unreadable(_) => None,
+    }
+}
+
+fn is_mine(world: &World) -> bool {
+    record(world).is_none_or(|record| record.claim.owner().uid == "resource-1")
+}
+
+/// The claim that an action writes, if it writes one.
+fn written(step: &Step) -> Option<&Claim> {
+    match step {
+        Step::Do(
+            Action::CreateProject { claim, .. }
+            | Action::WriteClaim(claim)
+            | Action::Conclude(claim, _)
+            | Action::AcquireKey { claim, .. }
+            | Action::DeleteUnusable(claim),
+        ) => Some(claim),
+        _ => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 2))]
+
+    #[test]
+    fn every_world_leads_to_a_step_that_goes_on_by_itself_or_says_what_a_person_has_to_do(case in case()) {
+        let step = plan(&case.0, &case.1);
+        match &step {
+            Step::Wait(_, _, time) => prop_assert!(!time.is_zero()),
+            Step::Stall(reason, detail) => {
+                prop_assert!(reason.stalls() && reason.remedy().is_some(), "{reason:?}");
+                prop_assert_ne!(*reason, Reason::InternalError, "{}", detail);
+            }
+            Step::Do(_) | Step::Fail(_) | Step::Done => {}
+            Step::Ignore => prop_assert!(false, "a resource in scope is not ignored"),
+        }
+        prop_assert!(!format!("{step:?}").contains(walk::MARKER), "a key is shown");
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_read_or_belongs_to_another_is_left_alone(case in case()) {
+        let Case(wish, world) = &case;
+        let step = plan(wish, world);
+        if let ClaimView::Unreadable(_) = world.claim {
+            prop_assert!(matches!(step, Step::Stall(Reason::ClaimUnreadable, _)), "{:?}", step);
+        }
+        if let Some(record) = record(world).filter(|_| !is_mine(world)) {
+            let theirs = record.claim.owner();
+            let is_neighbour = theirs.namespace == world.owner.namespace && theirs.namespace_uid == world.owner.namespace_uid;
+            match &step {
+                Step::Do(Action::WriteClaim(next)) => {
+                    prop_assert!(is_neighbour && !world.is_held && !wish.is_suspended);
+                    prop_assert_eq!(&**next, &record.claim.clone().rebound(world.owner.clone()), "only the owner changes");
+                }
+                Step::Wait(reason, ..) => prop_assert!(matches!(reason, Reason::ClaimHeld | Reason::Suspended)),
+                Step::Stall(reason, _) => prop_assert!(*reason == Reason::RebindDenied && !is_neighbour),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+
+    #[test]
+    fn while_an_answer_is_awaited_nothing_is_done_about_the_claim(case in case()) {
+        let Case(wish, world) = &case;
+        if world.is_in_flight && record(world).is_some() && is_mine(world) {
+            prop_assert!(matches!(plan(wish, world), Step::Wait(..)));
+        }
+    }
+
+    #[test]
+    fn a_suspended_resource_finishes_what_is_announced_and_starts_nothing(case in case()) {
+        let Case(wish, world) = &case;
+        let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
+        match &step {
+            Step::Do(Action::AcquireKey { .. }) => {
+                prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
+            }
+            Step::Do(Action::ReadEvidence | Action::ReadProject | Action::WriteClaim(_) | Action::Conclude(..)) => {
+                prop_assert!(record(world).is_some_and(|record| record.claim.is_uncertain()), "{:?}", step);
+            }
+            Step::Do(other) => prop_assert!(false, "{:?}", other),
+            Step::Ignore | Step::Done | Step::Wait(..) | Step::Stall(..) | Step::Fail(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_foreign_secret_is_not_written_and_keeps_projects_from_being_made(case in case()) {
+        let Case(wish, world) = &case;
+        let world = World { secret: SecretView::Foreign("somebody".to_owned()), ..world.clone() };
+        let step = plan(wish, &world);
+        let is_wrong = matches!(step, Step::Do(Action::PublishSecret | Action::CreateProject { .. }));
+        prop_assert!(!is_wrong, "{:?}", step);
+        prop_assert_ne!(step, Step::Done);
+    }
+
+    #[test]
+    fn a_project_is_made_only_where_none_can_be(case in case()) {
+        let Case(wish, world) = &case;
+        if let Step::Do(Action::CreateProject { claim, attempt, config }) = plan(wish, world) {
+            let before = record(world).map(|record| &record.claim);
+            prop_assert!(is_mine(world));
+            prop_assert!(before.is_none_or(|claim| claim.phase() == Phase::Creating));
+            let open = before.map(Claim::attempts).unwrap_or_default();
+            if !open.is_empty() {
+                prop_assert!(world.settling.left(open).is_zero(), "before it is settled");
+                prop_assert!(world.pass.evidence.as_ref().is_some_and(|seen| seen.found.is_none()), "without a look");
+                prop_assert!(!open.iter().any(|open| open.conflict), "although the name is taken");
+                let youngest = open.last().map(|open| open.number);
+                prop_assert_eq!(claim.attempts().first().map(|open| open.number), youngest, "its window stays open");
+            }
+            prop_assert_eq!(attempt, before.map_or(0, Claim::last_attempt) + 1);
+            prop_assert_eq!(claim.attempts().last().map(|open| (open.number, open.started_time)), Some((attempt, world.settling.now)));
+            prop_assert_eq!(config.as_ref(), wish.settings.can_be_inline().then_some(&wish.settings), "nothing is invented");
+        }
+    }
+
+    #[test]
+    fn only_an_unused_project_that_our_own_answer_made_is_ever_deleted(case in case()) {
+        let Case(wish, world) = &case;
+        if let Step::Do(Action::DeleteUnusable(claim)) = plan(wish, world) {
+            let before = &record(world).unwrap().claim;
+            prop_assert_eq!(before.phase(), Phase::KeyPending);
+            prop_assert_eq!(before.origin(), Some(Origin::Created));
+            prop_assert!(before.published().is_none() && world.pass.is_key_refused && before.last_attempt() < 3);
+            let age = world.settling.now.duration_since(before.created_time().unwrap());
+            prop_assert!(age < SignedDuration::from_hours(1));
+            prop_assert_eq!(claim.phase(), Phase::Deleting);
+        }
+    }
+
+    #[test]
+    fn a_decision_brings_a_project_into_the_claim_only_by_evidence_and_never_touches_a_key(case in case()) {
+        let Case(wish, world) = &case;
+        let step = plan(wish, world);
+        if let Some(next) = written(&step) {
+            let before = record(world).map(|record| &record.claim);
+            prop_assert_eq!(next.key(), before.and_then(Claim::key), "{:?}", step);
+            let (known, id) = (before.and_then(Claim::project_id), next.project_id());
+            if id.is_some() && id != known {
+                let found = world.pass.evidence.as_ref().and_then(|seen| seen.found.as_ref());
+                prop_assert!(found.is_some_and(|found| Some(&found.id) == id && !found.is_claimed));
+                prop_assert_eq!(next.origin(), Some(Origin::Recovered));
+            }
+            if known.is_some() && id.is_none() {
+                prop_assert_eq!(world.pass.exists, Some(false), "a project is forgotten only when a read does not know it");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unmanaged_setting_is_never_sent_and_a_managed_one_only_where_it_differs(case in case()) {
+        let Case(wish, world) = &case;
+        if let Step::Do(Action::PatchSettings(members)) = plan(wish, world) {
+            let SettingsView::Seen { observed, is_patched } = &world.pass.settings else { panic!("without a look") };
+            prop_assert!(!is_patched, "twice in one pass");
+            prop_assert_eq!(&members, &wish.settings.differing_from(observed));
+            prop_assert!(members.differing_from(&wish.settings).is_empty() && !members.is_empty());
+        }
+    }
+
+    #[test]
+    fn done_means_owned_published_and_as_wished(case in case()) {
+        let Case(wish, world) = &case;
+        if plan(wish, world) == Step::Done {
+            let record = record(world).unwrap();
+            prop_assert!(is_mine(world) && !wish.is_suspended && !world.is_in_flight);
+            prop_assert_eq!(record.claim.phase(), Phase::Owned);
+            let is_published = matches!(world.secret, SecretView::Ours { is_current: true, .. });
+            prop_assert!(is_published);
+            let applied = record.claim.applied_settings().map(|applied| applied.values.clone()).unwrap_or_default();
+            prop_assert!(wish.settings.differing_from(&applied).is_empty());
+        }
+    }
+
+    #[test]
+    fn neither_settings_that_fail_nor_a_pause_keep_a_known_key_from_its_workloads(case in case()) {
+        let Case(wish, world) = &case;
+        let has_failed = matches!(world.pass.settings, SettingsView::Failed(_));
+        let is_settled = record(world).is_some_and(|record| {
+            record.claim.phase() == Phase::Owned && record.claim.attempts().is_empty()
+        });
+        let is_free = is_mine(world) && !wish.is_suspended && !world.is_in_flight;
+        if is_settled && is_free && (has_failed || wish.paused_for.is_some()) {
+            let world = World { secret: SecretView::Absent, ..world.clone() };
+            let step = plan(wish, &world);
+            let is_write = matches!(step, Step::Do(Action::PublishSecret | Action::WriteClaim(_)));
+            prop_assert!(is_write, "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn while_the_organization_is_paused_nothing_is_called(case in case()) {
+        let Case(wish, world) = &case;
+        let wish = Desired { paused_for: Some(Duration::from_secs(7)), ..wish.clone() };
+        if let Step::Do(action) = plan(&wish, world) {
+            let is_write = matches!(action, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret);
+            prop_assert!(is_write, "{:?}", action);
+        }
+    }
+
+    #[test]
+    fn an_ownerless_claim_is_never_announced_for_and_what_is_known_is_kept(case in case()) {
+        let Case(_, world) = &case;
+        let Some(record) = record(world) else { return Ok(()) };
+        let seen = OrphanSeen { evidence: world.pass.evidence.clone(), exists: world.pass.exists };
+        let (claim, left) = (&record.claim, world.settling.left(record.claim.attempts()));
+        match orphan(claim, world.is_in_flight, &seen, &world.settling).unwrap() {
+            OrphanStep::Keep => prop_assert!(matches!(claim.phase(), Phase::Owned | Phase::KeyPending)),
+            OrphanStep::Remove => {
+                prop_assert!(claim.phase() == Phase::Creating && !world.is_in_flight);
+                prop_assert!(claim.attempts().is_empty() || (left.is_zero() && seen.evidence.is_some()));
+            }
+            OrphanStep::Write(next) => {
+                prop_assert_eq!(next.last_attempt(), claim.last_attempt());
+                prop_assert!(next.attempts().len() <= claim.attempts().len());
+                prop_assert!(!next.is_key_announced() || claim.is_key_announced());
+                prop_assert!(next.phase() != Phase::Deleting && next.phase() != claim.phase());
+            }
+            OrphanStep::Wait(time) => prop_assert!(!time.is_zero()),
+            OrphanStep::ReadEvidence => prop_assert!(seen.evidence.is_none() && !claim.attempts().is_empty()),
+            OrphanStep::ReadProject => prop_assert!(seen.exists.is_none() && claim.phase() == Phase::Deleting),
+        }
+    }
+
+    #[test]
+    fn evidence_is_final_only_after_the_settle_time_and_takes_only_what_is_ours(case in case()) {
+        let Case(_, world) = &case;
+        let (Some(record), Some(evidence)) = (record(world), &world.pass.evidence) else { return Ok(()) };
+        let (attempts, settling) = (record.claim.attempts(), &world.settling);
+        let is_settled = settling.left(attempts).is_zero();
+        let is_twice = settling.nothing_for.is_some_and(|since| since >= settling.settle);
+        let found = evidence.found.as_ref();
+        match judge(attempts, evidence, settling) {
+            Verdict::Ours(id, born) => {
+                let found = found.unwrap();
+                let detail = found.detail.as_ref().unwrap();
+                prop_assert_eq!((&id, born), (&found.id, found.created_time));
+                prop_assert!(!found.is_claimed && !detail.is_used && detail.keys.len() == 1);
+                let ages = attempts.iter().map(|attempt| born.duration_since(attempt.started_time).as_secs_f64());
+                prop_assert!(ages.into_iter().any(|age| (-5.0..=65.0).contains(&age)), "out of every window");
+            }
+            Verdict::Wait(time) => prop_assert!(!time.is_zero()),
+            Verdict::Again => prop_assert!(is_settled && found.is_none() && !attempts.iter().any(|open| open.conflict)),
+            Verdict::Absent => prop_assert!(is_settled && is_twice && found.is_none()),
+            Verdict::Taken(born) => {
+                prop_assert!(is_settled && born == found.map(|found| found.created_time));
+                prop_assert!(born.is_some() || is_twice);
+            }
+        }
+    }
+}
+
+/// The laws above are worth something only if the worlds lead to everything that they speak of.
+#[test]
+fn the_worlds_lead_to_every_kind_of_step() {
+    let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
+    for _ in 0..4096 {
+        let Case(wish, world) = case().new_tree(&mut runner).unwrap().current();
+        let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
+        let step = plan(&wish, &world);
+        let text = format!("{step:?}");
+        let kind = match &step {
+            Step::Do(Action::CreateProject { .. }) if open => "another attempt",
+            Step::Do(_) => text.trim_start_matches("Do(").split([' ', '(', ')']).next().unwrap(),
+            Step::Stall(reason, _) | Step::Wait(reason, ..) => &format!("{reason:?}"),
+            Step::Fail(_) => "Fail",
+            Step::Done | Step::Ignore => &text,
+        };
+        reached.insert(kind.to_owned());
+    }
+    let actions = [
+        "CreateProject",
+        "another attempt",
+        "WriteClaim",
+        "Conclude",
+        "ReadEvidence",
+        "AcquireKey",
+        "DeleteUnusable",
+        "ReadProject",
+        "ReadSettings",
+        "PatchSettings",
+        "PublishSecret",
+        "Done",
+    ];
+    let reasons = [
+        "ClaimHeld",
+        "ClaimUnreadable",
+        "RebindDenied",
+        "Suspended",
+        "Creating",
+        "ResolvingOutcome",
+        "AcquiringKey",
+        "KeyUnavailable",
+        "SecretConflict",
+        "SettingsIncomplete",
+        "SettingsUnavailable",
+        "SettingsNotApplied",
+    ];
+    for wanted in actions.into_iter().chain(reasons) {
+        assert!(reached.contains(wanted), "no world leads to {wanted}: {reached:?}");
+    }
+}

@@ -60,10 +60,6 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         OrganizationView::NotReady(why) => {
             return Err(wait(Reason::OrganizationNotReady, format!("{:?}, {why}", wish.organization)));
         }
-        OrganizationView::Paused(left) if wish.is_suspended => {
-            return Err(wait(Reason::Throttled, format!("{left:?}")));
-        }
-        OrganizationView::Paused(left) => return Err(Step::Wait(Reason::Throttled, String::new(), *left)),
     };
     let invalid = |problem: String| Step::Stall(Reason::SpecInvalid, problem);
     let project_name = project_name(&facts.template, &wish.namespace, &wish.project_name)
@@ -86,6 +82,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         settings: wish.settings.over(&facts.defaults),
         secret: wish.secret,
         base_url: facts.base_url.clone(),
+        paused_for: facts.paused_for,
         is_suspended: wish.is_suspended,
     })
 }

@@ -14,24 +14,24 @@ use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::{Member, Settings};
 
 /// In every key, and nowhere else.
-pub(super) const MARKER: &str = "MARKERMARKER";
-pub(super) const SETTLE: Duration = Duration::from_mins(1);
+pub(in crate::domain) const MARKER: &str = "MARKERMARKER";
+pub(in crate::domain) const SETTLE: Duration = Duration::from_mins(1);
 /// UID of the Secret that keeps the claim.
-pub(super) const UID: &str = "uid-1";
+pub(in crate::domain) const UID: &str = "uid-1";
 
-pub(super) fn secret() -> FingerprintKey {
+pub(in crate::domain) fn secret() -> FingerprintKey {
     FingerprintKey::new("of the ledger".to_owned())
 }
 
-pub(super) fn key(number: u32) -> ApiKey {
+pub(in crate::domain) fn key(number: u32) -> ApiKey {
     ApiKey::parse(&format!("ak_{MARKER}{number:08}")).unwrap()
 }
 
-pub(super) fn id(number: u8) -> ProjectId {
+pub(in crate::domain) fn id(number: u8) -> ProjectId {
     ProjectId::try_from(format!("pr_{number}")).unwrap()
 }
 
-pub(super) fn owner(uid: &str) -> Owner {
+pub(in crate::domain) fn owner(uid: &str) -> Owner {
     Owner {
         namespace: "team".to_owned(),
         namespace_uid: "namespace-uid".to_owned(),
@@ -40,13 +40,13 @@ pub(super) fn owner(uid: &str) -> Owner {
     }
 }
 
-pub(super) fn start() -> Timestamp {
+pub(in crate::domain) fn start() -> Timestamp {
     Timestamp::from_second(1_700_000_000).unwrap()
 }
 
 /// One step: a transition or a late answer. Numbers and ids may be of anything, also of what never was.
 #[derive(Debug, Clone)]
-pub(super) enum Op {
+pub(in crate::domain) enum Op {
     Tick(u8),
     Announce,
     Refused { attempt: u32, conflict: bool },
@@ -70,13 +70,13 @@ pub(super) enum Op {
 
 impl Op {
     /// Without what it carries.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::domain) fn name(&self) -> String {
         let text = format!("{self:?}");
         text.split([' ', '(']).next().unwrap_or_default().to_owned()
     }
 }
 
-pub(super) fn op() -> impl Strategy<Value = Op> {
+pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
     let (number, id) = (1..6_u32, 0..2_u8);
     prop_oneof![
         2 => (1..90_u8).prop_map(Op::Tick),
@@ -102,18 +102,18 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-pub(super) fn ops() -> impl Strategy<Value = Vec<Op>> {
+pub(in crate::domain) fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op(), 0..30)
 }
 
 /// A claim under way, as the ledger holds it.
-pub(super) struct Walk {
-    pub(super) record: Record,
-    pub(super) now: Timestamp,
+pub(in crate::domain) struct Walk {
+    pub(in crate::domain) record: Record,
+    pub(in crate::domain) now: Timestamp,
     /// Numbers of all announced creations, in order.
-    pub(super) creations: Vec<u32>,
+    pub(in crate::domain) creations: Vec<u32>,
     /// Numbers of all announced key replacements, in order.
-    pub(super) replacements: Vec<u32>,
+    pub(in crate::domain) replacements: Vec<u32>,
     keys: u32,
 }
 
@@ -124,24 +124,24 @@ impl fmt::Debug for Walk {
 }
 
 impl Walk {
-    pub(super) fn new() -> Self {
+    pub(in crate::domain) fn new() -> Self {
         let name = ProjectName::try_from("prod-shop".to_owned()).unwrap();
         Self::of(Claim::new(owner("resource-1"), "default".to_owned(), None, name))
     }
 
     /// Goes on with a claim that has no key.
-    pub(super) fn of(claim: Claim) -> Self {
+    pub(in crate::domain) fn of(claim: Claim) -> Self {
         let key = claim.key().map(|_| key(0));
         let record = Record { claim, key, uid: UID.to_owned(), resource_version: "1".to_owned() };
         Self { record, now: start(), creations: Vec::new(), replacements: Vec::new(), keys: 0 }
     }
 
-    pub(super) fn open_attempts(&self) -> Vec<u32> {
+    pub(in crate::domain) fn open_attempts(&self) -> Vec<u32> {
         self.record.claim.attempts().iter().map(|attempt| attempt.number).collect()
     }
 
     /// Carries one step out; an illegal one leaves the claim as it is, as it does in the ledger.
-    pub(super) fn step(&mut self, op: &Op) -> Result<(), Illegal> {
+    pub(in crate::domain) fn step(&mut self, op: &Op) -> Result<(), Illegal> {
         self.now += SignedDuration::from_millis(10);
         let (claim, now) = (self.record.claim.clone(), self.now);
         self.record.claim = match op {
@@ -170,7 +170,7 @@ impl Walk {
     }
 
     /// The answer that an operation stands for, with a key of its own.
-    pub(super) fn answer(&mut self, op: &Op) -> (u32, Answer) {
+    pub(in crate::domain) fn answer(&mut self, op: &Op) -> (u32, Answer) {
         self.keys += 1;
         match op {
             Op::Created { attempt, id: n, has_key } => {
@@ -188,7 +188,7 @@ impl Walk {
     }
 
     /// Merges an answer and writes what comes of it.
-    pub(super) fn absorb(&mut self, attempt: u32, answer: &Answer) {
+    pub(in crate::domain) fn absorb(&mut self, attempt: u32, answer: &Answer) {
         if let Merge::Write(claim, key) = merge(Some(&self.record), UID, attempt, answer, &secret()) {
             self.record.claim = *claim;
             self.record.key = key;
@@ -205,7 +205,7 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
         Op::Settled => claim.settled(),
         Op::SettledButYoungest => claim.settled_but_youngest(),
         Op::KeyRefused { attempt } => claim.key_refused(*attempt),
-        Op::KeyMissed { attempt } => claim.key_missed(*attempt, now, SETTLE)?,
+        Op::KeyMissed { attempt } => claim.key_missed(*attempt, SETTLE)?,
         Op::AnnounceDeletion => claim.announce_deletion(now)?,
         Op::Kept => claim.kept()?,
         Op::Gone => claim.gone()?,

@@ -21,6 +21,7 @@ impl Model {
                 self.law(reason.stalls(), "a reason that stalls");
                 self.law(!detail.contains("ak_"), "no key is shown");
             }
+            Step::Fail(failure) => self.law(!failure.detail.contains("ak_"), "no key is shown"),
             Step::Ignore | Step::Done => {}
         }
     }
@@ -32,6 +33,7 @@ impl Model {
             !world.is_in_flight || claim.is_none_or(|claim| claim.owner().uid != self.desired.uid),
             "nothing is done while an answer is awaited",
         );
+        self.note(claim, action);
         match action {
             Action::CreateProject { claim: next, attempt, config } => {
                 self.law(
@@ -79,9 +81,27 @@ impl Model {
         }
     }
 
+    /// Notes what kind of turn an action is.
+    fn note(&mut self, before: Option<&Claim>, action: &Action) {
+        let open = before.map_or(0, |claim| claim.attempts().len());
+        let turn = match action {
+            Action::CreateProject { .. } if open > 0 => "another attempt",
+            Action::Conclude(..) if open > 0 => "somebody else's",
+            Action::WriteClaim(next) if before.is_some_and(|claim| claim.owner() != next.owner()) => {
+                "taken back"
+            }
+            Action::WriteClaim(next) if next.phase() == Phase::Creating && open > 0 => "proven absent",
+            Action::AcquireKey { attempt: 2.., .. } => "the key was asked for again",
+            Action::DeleteUnusable(_) => "an unusable project was deleted",
+            _ => return,
+        };
+        self.turns.insert(turn);
+    }
+
     /// A project that evidence brings into a claim is ours.
     pub(super) fn lint_found(&mut self, before: &Claim, after: &Claim) {
         if let Some(id) = after.project_id().filter(|_| before.project_id().is_none()) {
+            self.turns.insert("found by evidence");
             let is_ours = self.is_ours(id);
             self.law(is_ours, "somebody else's project is never taken");
             self.law(after.origin() == Some(Origin::Recovered), "what was found is not called created");

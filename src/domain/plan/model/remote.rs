@@ -27,6 +27,8 @@ pub(in crate::domain::plan) enum Look {
     TwoKeys,
     Used,
     NoKey,
+    /// As one of ours, and its id stands in another claim of the ledger.
+    Claimed,
 }
 
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub(in crate::domain::plan) struct Project {
     known_from: Timestamp,
     pub(in crate::domain::plan) is_alive: bool,
     is_used: bool,
+    /// Its id stands in a claim that is not the model's.
+    pub(in crate::domain::plan) is_claimed: bool,
     keys: Vec<(ApiKey, Timestamp)>,
     pub(in crate::domain::plan) settings: Settings,
 }
@@ -144,6 +148,7 @@ impl Remote {
             known_from: now + lag,
             is_alive: true,
             is_used: false,
+            is_claimed: false,
             keys: vec![(key, now)],
             settings: born_settings(),
         });
@@ -191,13 +196,13 @@ impl Remote {
                     }
                 }
             }
-            Mutation::Delete(id) => {
-                let mut projects = self.projects.iter_mut();
-                if let Some(project) = projects.find(|project| project.id == *id) {
+            Mutation::Delete(id) => match self.known(id, now) {
+                None => Reply::Refused(Refusal::NotFound),
+                Some(project) => {
                     project.is_alive = false;
+                    Reply::Deleted
                 }
-                Reply::Deleted
-            }
+            },
         }
     }
 
@@ -242,6 +247,7 @@ impl Remote {
         let project = self.born(Maker::Third, now);
         match look {
             Look::Untouched => {}
+            Look::Claimed => project.is_claimed = true,
             Look::TwoKeys => project.keys.push((second, now)),
             Look::Used => project.is_used = true,
             Look::NoKey => project.keys.clear(),

@@ -26,6 +26,18 @@ enum Sent {
     Unknown,
 }
 
+/// An action in a story.
+fn named(action: &Action) -> String {
+    match action {
+        Action::CreateProject { claim, attempt, .. } => format!("create, attempt {attempt}: {}", told(claim)),
+        Action::AcquireKey { claim, attempt } => format!("regenerate, attempt {attempt}: {}", told(claim)),
+        Action::WriteClaim(claim) | Action::Conclude(claim, _) => format!("write {}", told(claim)),
+        Action::DeleteUnusable(claim) => format!("delete {}", told(claim)),
+        Action::ReadEvidence => "walk".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
 impl Model {
     /// One pass of the driver over the resource.
     pub(super) fn pass(&mut self) -> End {
@@ -34,8 +46,12 @@ impl Model {
             let world = self.gather(&pass);
             let step = plan(&self.desired, &world);
             self.lint(&world, &step);
-            let Step::Do(action) = step else { return End::Step(step) };
-            self.tell(&told(&format!("{action:?}")));
+            let action = match step {
+                Step::Do(action) => action,
+                Step::Fail(_) => return End::Failed("something was not done"),
+                step => return End::Step(step),
+            };
+            self.tell(&format!("  {}", named(&action)));
             if let Err(Ended(why)) = self.execute(&world, action, &mut pass) {
                 return End::Failed(why);
             }
@@ -57,7 +73,7 @@ impl Model {
                 let published = record.and_then(|record| record.claim.published());
                 let is_recorded = published.is_some_and(|published| published.uid == *uid);
                 match *by == self.desired.uid || is_recorded || is_current {
-                    true => SecretView::Ours { uid: uid.clone(), is_current },
+                    true => SecretView::Ours { uid: uid.clone(), has_key: is_current, is_current },
                     false => SecretView::Foreign("another resource".to_owned()),
                 }
             }
@@ -184,7 +200,11 @@ impl Model {
         let has_others = record.claim.attempts().len() > 1;
         let claim_uid = record.uid.clone();
         match self.call(record, attempt, Mutation::Create { claim_uid, config })? {
-            Sent::Answered(Reply::Refused(Refusal::Exists)) if !has_others => Err(Ended("NameTaken")),
+            Sent::Answered(Reply::Refused(Refusal::Exists)) if has_others => {
+                self.turns.insert("a conflict beside an open attempt");
+                Ok(())
+            }
+            Sent::Answered(Reply::Refused(Refusal::Exists)) => Err(Ended("NameTaken")),
             Sent::Answered(Reply::Refused(refusal)) if refusal != Refusal::Exists => {
                 Err(Ended("not created"))
             }
@@ -286,9 +306,11 @@ impl Model {
                 return self.amend(&announced, |claim| match &mutation {
                     Mutation::Create { .. } => Ok(claim.refused(attempt, refusal == Refusal::Exists)),
                     Mutation::Regenerate(_) if refusal == Refusal::NotFound => {
-                        claim.key_missed(attempt, now, SETTLE)
+                        claim.key_missed(attempt, SETTLE)
                     }
                     Mutation::Regenerate(_) => Ok(claim.key_refused(attempt)),
+                    // A read tells, when it is settled.
+                    Mutation::Delete(_) if refusal == Refusal::NotFound => Ok(claim),
                     Mutation::Delete(_) => claim.deletion_answered(started_time, false),
                 });
             }
