@@ -39,7 +39,9 @@ impl ServerClock {
     /// Now, in the server's time.
     pub(super) fn now(&self) -> Timestamp {
         let offset = SignedDuration::from_millis(self.offset_milliseconds.load(Ordering::Relaxed));
-        Timestamp::now().checked_add(offset).unwrap_or_else(|_| Timestamp::now())
+        let now = Timestamp::now().checked_add(offset).unwrap_or_else(|_| Timestamp::now());
+        // No finer than the API's own times.
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
     /// Takes up a `Date` header; it counts whole seconds, so that half of one is added on average.

@@ -89,6 +89,12 @@ impl Context {
         }
     }
 
+    /// Asks for a look at an organization.
+    pub fn wake_organization(&self, name: &str) {
+        // The receiver lives as long as the process.
+        let _ = self.wake.organizations.send(ObjectRef::new(name).within(&self.namespace));
+    }
+
     /// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.
     pub async fn is_held(&self, owner: &Owner) -> Result<bool, Failure> {
         let api: Api<ComposioProject> = Api::namespaced(self.client.clone(), &owner.namespace);
@@ -109,9 +115,7 @@ impl Context {
         };
         if let Some(reason) = refusal {
             self.organizations.open_breaker(organization, reason);
-            let reference = ObjectRef::new(&organization.name).within(&self.namespace);
-            // The receiver lives as long as the process.
-            let _ = self.wake.organizations.send(reference);
+            self.wake_organization(&organization.name);
             return not_ready(error.to_string(), None);
         }
         match error {

@@ -119,7 +119,8 @@ impl Organizations {
         let before = all.remove(name);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
-                (&now.defaults, now.client.base_url()) != (&before.defaults, before.client.base_url())
+                (&now.defaults, now.client.base_url(), &now.id)
+                    != (&before.defaults, before.client.base_url(), &before.id)
             }
             (State::Ready(_), _) => true,
             _ => false,

@@ -35,6 +35,14 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
     let client = client_for(proxy.kubeconfig().unwrap()).await.unwrap();
     world.start_operator_with(client).await;
     world.organization_ready("default").await;
+    // The first project shows the organization's id, which costs a look at the organization.
+    world.apply("first", json!({})).await;
+    eventually("the organization's id is known to its project", PATIENCE, async || {
+        let status = world.ready("first").await.status.unwrap_or_default();
+        let id = status.project.and_then(|project| project.organization_id);
+        if id.as_deref() == Some(&*world.organization.id) { Ok(()) } else { Err(format!("it is {id:?}")) }
+    })
+    .await;
     let (mark, before) = (world.control.mark(), proxy.journal().len());
     world.apply("shop", json!({"settings": complete_settings()})).await;
     world.ready("shop").await;
@@ -52,7 +60,7 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
     let writes: Vec<_> =
         proxy.journal()[before..].iter().map(|entry| format!("{} {}", entry.method, entry.path)).collect();
     assert!(writes.len() <= 5, "writes: {writes:#?}");
-    let project = &world.control.projects(&world.organization.id)[0];
+    let project = &world.control.projects(&world.organization.id)[1];
     assert_eq!(project.config["log_visibility_setting"], json!("show_all"));
     world.finish(&[]).await;
 }

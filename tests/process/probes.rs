@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testbed::controlplane::{ControlPlane, Options};
+use testbed::emulator::Operation;
 use testbed::eventually::eventually;
 use testbed::world::{Child, PATIENCE, World};
 
@@ -112,12 +113,17 @@ async fn every_line_of_the_log_is_json_and_a_mutation_is_one_audit_line() {
             "{line}"
         );
     }
-    let audit: Vec<_> = lines.iter().filter(|line| line["message"] == "mutation sent to Composio").collect();
+    let sent = scene.world.control.journal();
+    let created = sent.iter().find(|entry| entry.operation == Some(Operation::Create)).expect("a creation");
+    let id = created.request_id.as_deref().expect("the id that Composio was given");
+    let audit: Vec<_> = lines.iter().filter(|line| line["request.id"] == id).collect();
     let [audit] = audit.as_slice() else { panic!("not one audit line: {audit:?}") };
-    assert_eq!((&audit["operation"], &audit["outcome"]), (&json!("Create"), &json!("Ok")), "{audit}");
+    assert_eq!(
+        (&audit["level"], &audit["operation"], &audit["outcome"]),
+        (&json!("INFO"), &json!("Create"), &json!("Ok")),
+        "{audit}"
+    );
     assert_eq!(audit["span"]["object.name"], "shop", "{audit}");
-    let sent = scene.world.control.journal().into_iter().filter_map(|entry| entry.request_id);
-    assert!(sent.into_iter().any(|id| audit["request.id"] == id), "the id that Composio was given: {audit}");
     scene.finish().await;
 }
 

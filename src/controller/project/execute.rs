@@ -174,6 +174,10 @@ impl Work<'_> {
         match self.announced(claim, attempt, create).await? {
             None => {
                 self.context.organizations.close_breaker(&self.organization.name);
+                if self.organization.id.is_none() {
+                    // Its first project shows the organization's id.
+                    self.context.wake_organization(&self.organization.name);
+                }
                 Ok(())
             }
             // The plan looks the outcome up.

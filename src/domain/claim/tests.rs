@@ -85,7 +85,7 @@ fn changed(before: &Value, after: &Value) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn every_walk_keeps_phase_id_key_and_origin_together(ops in ops()) {
+    fn every_walk_keeps_phase_id_key_and_origin_together(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             // An illegal step leaves the claim as it was; that it is refused is another law.
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn a_transition_is_refused_exactly_where_it_is_illegal_and_changes_only_its_own_fields(ops in ops()) {
+    fn a_transition_is_refused_exactly_where_it_is_illegal_and_changes_only_its_own_fields(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let (phase, before) = (walk.record.claim.phase(), json_of(&walk.record.claim));
@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn numbers_of_attempts_and_of_key_replacements_grow_and_are_never_used_twice(ops in ops()) {
+    fn numbers_of_attempts_and_of_key_replacements_grow_and_are_never_used_twice(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let _ = walk.step(op);
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn an_attempt_ends_by_its_own_answer_or_by_evidence_only(ops in ops()) {
+    fn an_attempt_ends_by_its_own_answer_or_by_evidence_only(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let before: Vec<u32> = walk.open_attempts();
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn a_conflict_is_noted_on_every_attempt_that_stays_open_and_is_never_forgotten(ops in ops()) {
+    fn a_conflict_is_noted_on_every_attempt_that_stays_open_and_is_never_forgotten(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let before = walk.record.claim.attempts().to_vec();
@@ -164,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_once_owned_is_only_ever_replaced_by_a_newer_one(ops in ops()) {
+    fn a_key_once_owned_is_only_ever_replaced_by_a_newer_one(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let before = walk.record.claim.key().cloned();
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_to_another_announcement_takes_nothing_back(ops in ops(), other in 90_u32..99) {
+    fn an_answer_to_another_announcement_takes_nothing_back(ops in ops(24), other in 90_u32..99) {
         let mut walk = Walk::new();
         for op in &ops {
             let _ = walk.step(op);
@@ -196,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn the_json_of_a_claim_brings_it_back_with_the_fields_of_a_later_release(ops in ops(), number in any::<i64>()) {
+    fn the_json_of_a_claim_brings_it_back_with_the_fields_of_a_later_release(ops in ops(24), number in any::<i64>()) {
         let mut walk = Walk::new();
         for op in &ops {
             let _ = walk.step(op);
@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_of_a_key_is_in_the_debug_form_or_the_json_of_a_claim(ops in ops()) {
+    fn nothing_of_a_key_is_in_the_debug_form_or_the_json_of_a_claim(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
             let result = walk.step(op);
@@ -235,7 +235,7 @@ fn the_walks_reach_every_phase_with_and_without_open_announcements() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), std::collections::BTreeSet::new());
     for _ in 0..512 {
         let mut walk = Walk::new();
-        for op in &ops().new_tree(&mut runner).unwrap().current() {
+        for op in &ops(24).new_tree(&mut runner).unwrap().current() {
             let _ = walk.step(op);
             let claim = &walk.record.claim;
             reached.insert((format!("{:?}", claim.phase()), "open attempts", !claim.attempts().is_empty()));

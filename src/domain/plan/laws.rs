@@ -255,7 +255,7 @@ proptest! {
 #[test]
 fn the_histories_get_to_every_end_and_through_every_turn() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..2048 {
+    for _ in 0..1536 {
         let history = history(60).new_tree(&mut runner).unwrap().current();
         let (model, end) = lived(&history, true);
         reached.extend(model.turns.iter().copied());

@@ -150,7 +150,7 @@ impl fmt::Debug for Case {
 fn case() -> impl Strategy<Value = Case> {
     let clocks = (spans(), spans(), proptest::option::of(spans()));
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
-    (wish(), (ops(), whose()), clocks, flags, secret(), pass()).prop_map(
+    (wish(), (ops(16), whose()), clocks, flags, secret(), pass()).prop_map(
         |(wish, (ops, whose), (after, seen_for, nothing_for), (is_held, is_in_flight), secret, pass)| {
             let mut walk = Walk::new();
             for op in &ops {
@@ -190,8 +190,6 @@ fn written(step: &Step) -> Option<&Claim> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 2))]
-
     #[test]
     fn every_world_leads_to_a_step_that_goes_on_by_itself_or_says_what_a_person_has_to_do(case in case()) {
         let step = plan(&case.0, &case.1);
@@ -424,7 +422,7 @@ proptest! {
 #[test]
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..4096 {
+    for _ in 0..2048 {
         let Case(wish, world) = case().new_tree(&mut runner).unwrap().current();
         let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
         let step = plan(&wish, &world);

@@ -10,7 +10,7 @@ use crate::domain::claim::{Claim, Merge, Origin, Phase, Record, Stage, merge};
 
 /// A claim that some walk reaches.
 fn reached() -> impl Strategy<Value = Walk> {
-    ops().prop_map(|ops| {
+    ops(24).prop_map(|ops| {
         let mut walk = Walk::new();
         for op in &ops {
             let _ = walk.step(op);

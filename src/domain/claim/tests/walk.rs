@@ -102,8 +102,9 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-pub(in crate::domain) fn ops() -> impl Strategy<Value = Vec<Op>> {
-    proptest::collection::vec(op(), 0..30)
+/// At most `most` steps.
+pub(in crate::domain) fn ops(most: usize) -> impl Strategy<Value = Vec<Op>> {
+    proptest::collection::vec(op(), 0..=most)
 }
 
 /// A claim under way, as the ledger holds it.

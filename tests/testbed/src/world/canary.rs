@@ -11,9 +11,12 @@ use crate::emulator::{KEY_MARKER, ORG_KEY_MARKER};
 static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static LINES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// Whether a text holds a marker of a key.
+/// The markers at the beginning of a value in the base64 of a Secret, as far as they fill groups of three bytes.
+const IN_BASE64: [&str; 2] = ["YWtfQ0FOQVJZ", "b2FrX0NPTkRP"];
+
+/// Whether a text holds a marker of a key, as it is or in base64.
 pub(super) fn is_leak(text: &str) -> bool {
-    text.contains(KEY_MARKER) || text.contains(ORG_KEY_MARKER)
+    [KEY_MARKER, ORG_KEY_MARKER].iter().chain(&IN_BASE64).any(|marker| text.contains(marker))
 }
 
 /// Logs at TRACE that held a marker, with the marker taken out.
@@ -73,5 +76,22 @@ impl Drop for Line {
         if is_ours && std::env::var_os("TESTBED_LOG").is_some() && !line.contains("TRACE") {
             eprint!("{line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_as_it_is_and_in_base64() {
+        for marker in [KEY_MARKER, ORG_KEY_MARKER] {
+            let key = format!("{marker}0123456789");
+            assert!(is_leak(&format!("x {key} y")) && is_leak(&STANDARD.encode(key)), "{marker}");
+        }
+        assert!(!is_leak("ak_**abcd oak_**abcd"));
     }
 }
