@@ -4,7 +4,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use testbed::emulator::Operation;
@@ -175,7 +175,7 @@ async fn an_event_tells_once_that_a_project_is_ready() {
     let events: Api<k8s_openapi::api::events::v1::Event> =
         Api::namespaced(world.client.clone(), &world.namespace);
     let found = eventually("there is an Event", PATIENCE, async || {
-        let all = events.list(&Default::default()).await.map_err(|error| error.to_string())?.items;
+        let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?.items;
         if all.is_empty() { Err("there is none".to_owned()) } else { Ok(all) }
     })
     .await;

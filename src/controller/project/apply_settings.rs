@@ -28,9 +28,8 @@ impl Work<'_> {
     pub(super) async fn patch_settings(&self, members: &Settings) -> Result<SettingsView, Failure> {
         let key = self.key()?;
         match self.organization.client.patch_settings(key, members).await {
-            Ok(()) => Ok(SettingsView::Patched),
-            // Whatever it said, it took the change: the look that follows tells.
-            Err(CallError::Unknown { status: Some(200..=299), .. }) => Ok(SettingsView::Patched),
+            // Whatever a 2xx says: the look that follows tells.
+            Ok(()) | Err(CallError::Unknown { status: Some(200..=299), .. }) => Ok(SettingsView::Patched),
             Err(CallError::Rejected(words) | CallError::Forbidden(words)) => {
                 let detail = format!("{}: {words}", members.fields());
                 Ok(SettingsView::Failed(Failure::terminal(Reason::SettingsNotApplied, detail)))

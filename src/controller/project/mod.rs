@@ -85,7 +85,8 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
     );
     let reconcile = async {
         let (mut facts, uid) = (Facts::default(), object.uid().unwrap_or_default());
-        let result = guarded(PASS_DEADLINE, pass(&context, &object, &mut facts)).await;
+        let pass = Box::pin(pass(&context, &object, &mut facts));
+        let result = guarded(PASS_DEADLINE, pass).await;
         let outcome = match result {
             Ok(step) => {
                 context.failures.forget(&uid);

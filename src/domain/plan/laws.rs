@@ -172,7 +172,7 @@ fn is_name_taken(model: &Model) -> bool {
 
 proptest! {
     // More than usual: histories are long. `PROPTEST_CASES` (256 by default) still scales it.
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 2))]
 
     #[test]
     fn after_the_faults_stop_every_history_ends_done_or_with_a_true_reason_for_a_person(history in history(60)) {

@@ -105,9 +105,11 @@ proptest! {
             let expected = if is_newer { parts(&answer).1 } else { before.key.as_ref() };
             prop_assert!(is_same(key.as_ref(), expected));
             let later = before.claim.rotation().filter(|rotation| rotation.attempt > attempt);
-            match later {
-                Some(later) => prop_assert_eq!(claim.rotation(), Some(later)),
-                None => prop_assert_eq!(claim.rotation().map(|done| (done.attempt, done.stage)), Some((attempt, Stage::Done))),
+            if later.is_some() {
+                prop_assert_eq!(claim.rotation(), later);
+            } else {
+                let done = claim.rotation().map(|done| (done.attempt, done.stage));
+                prop_assert_eq!(done, Some((attempt, Stage::Done)));
             }
         }
     }

@@ -133,13 +133,13 @@ impl Model {
             }
             Action::ReadSettings => {
                 self.reading()?;
-                pass.settings = self.read_settings(&key, pass.settings == SettingsView::Patched);
+                pass.settings = self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched);
                 Ok(())
             }
             Action::PatchSettings(members) => {
                 pass.has_mutated = true;
                 self.reading()?;
-                pass.settings = self.patch_settings(&key, members);
+                pass.settings = self.patch_settings(key.as_ref(), members);
                 Ok(())
             }
             Action::PublishSecret => {
@@ -199,7 +199,7 @@ impl Model {
         self.settling();
         let has_others = record.claim.attempts().len() > 1;
         let claim_uid = record.uid.clone();
-        match self.call(record, attempt, Mutation::Create { claim_uid, config })? {
+        match self.call(&record, attempt, Mutation::Create { claim_uid, config })? {
             Sent::Answered(Reply::Refused(Refusal::Exists)) if has_others => {
                 self.turns.insert("a conflict beside an open attempt");
                 Ok(())
@@ -217,7 +217,7 @@ impl Model {
         let id = claim.project_id().cloned().ok_or(Ended("no project"))?;
         let record = self.write(claim, None)?;
         self.settling();
-        match self.call(record, attempt, Mutation::Regenerate(id))? {
+        match self.call(&record, attempt, Mutation::Regenerate(id))? {
             Sent::Answered(Reply::Refused(Refusal::Forbidden)) => Ok(true),
             Sent::Answered(Reply::Refused(_)) | Sent::Unknown => Err(Ended("no key")),
             Sent::Answered(_) => Ok(false),
@@ -228,66 +228,59 @@ impl Model {
         let id = claim.project_id().cloned().ok_or(Ended("no project"))?;
         let record = self.write(claim, None)?;
         self.settling();
-        match self.call(record, 0, Mutation::Delete(id))? {
+        match self.call(&record, 0, Mutation::Delete(id))? {
             Sent::Answered(Reply::Deleted) => Ok(()),
             Sent::Answered(_) | Sent::Unknown => Err(Ended("not deleted")),
         }
     }
 
     /// Sends, and merges the answer, as a task of its own that may outlive the pass.
-    fn call(&mut self, announced: Record, attempt: u32, mutation: Mutation) -> Result<Sent, Ended> {
+    fn call(&mut self, announced: &Record, attempt: u32, mutation: Mutation) -> Result<Sent, Ended> {
         let fault = self.next_fault();
         let now = self.now;
-        let late = |after: u8| now + seconds(after.min(LATEST_COMMIT));
-        let task = |model: &mut Self, reply| Task {
+        let reply = match fault {
+            Fault::Refused => Reply::Refused(Refusal::NotSent),
+            Fault::None | Fault::Held(_) | Fault::Deposed(_) => self.remote.commit(&mutation, now),
+            lost => return self.lose(lost, mutation),
+        };
+        let mut task = Task {
             due: now,
-            epoch: model.epoch,
+            epoch: self.epoch,
             announced: announced.clone(),
             attempt,
-            mutation: mutation.clone(),
-            reply,
+            mutation,
+            reply: reply.clone(),
         };
+        if let Fault::Held(after) | Fault::Deposed(after) = fault {
+            task.due += seconds(after);
+            self.tasks.push(task);
+            if let Fault::Deposed(_) = fault {
+                self.lose_lead();
+            }
+            return Err(Ended("the answer is awaited"));
+        }
+        // The last boundary: answered, and not yet in the claim.
+        if let Fault::CrashBefore | Fault::CrashAfter | Fault::CrashLate(_) = self.next_fault() {
+            return Err(self.crashed());
+        }
+        self.settle(task);
+        Ok(Sent::Answered(reply))
+    }
+
+    /// A request whose answer nobody hears.
+    fn lose(&mut self, fault: Fault, mutation: Mutation) -> Result<Sent, Ended> {
         match fault {
-            Fault::LostBefore => Ok(Sent::Unknown),
-            Fault::CrashBefore => Err(self.crashed()),
-            Fault::LostAfter => {
-                self.remote.commit(&mutation, now);
-                Ok(Sent::Unknown)
+            Fault::LostAfter | Fault::CrashAfter => {
+                self.remote.commit(&mutation, self.now);
             }
-            Fault::CrashAfter => {
-                self.remote.commit(&mutation, now);
-                Err(self.crashed())
+            Fault::Late(after) | Fault::CrashLate(after) => {
+                self.remote.commit_later(mutation, self.now + seconds(after.min(LATEST_COMMIT)));
             }
-            Fault::Late(after) => {
-                self.remote.commit_later(mutation, late(after));
-                Ok(Sent::Unknown)
-            }
-            Fault::CrashLate(after) => {
-                self.remote.commit_later(mutation, late(after));
-                Err(self.crashed())
-            }
-            Fault::Held(after) | Fault::Deposed(after) => {
-                let reply = self.remote.commit(&mutation, now);
-                let task = Task { due: now + seconds(after), ..task(self, reply) };
-                self.tasks.push(task);
-                if let Fault::Deposed(_) = fault {
-                    self.lose_lead();
-                }
-                Err(Ended("the answer is awaited"))
-            }
-            Fault::Refused | Fault::None => {
-                let reply = match fault {
-                    Fault::Refused => Reply::Refused(Refusal::NotSent),
-                    _ => self.remote.commit(&mutation, now),
-                };
-                let task = task(self, reply.clone());
-                // The last boundary: answered, and not yet in the claim.
-                if let Fault::CrashBefore | Fault::CrashAfter | Fault::CrashLate(_) = self.next_fault() {
-                    return Err(self.crashed());
-                }
-                self.settle(task);
-                Ok(Sent::Answered(reply))
-            }
+            _ => {}
+        }
+        match fault {
+            Fault::CrashBefore | Fault::CrashAfter | Fault::CrashLate(_) => Err(self.crashed()),
+            _ => Ok(Sent::Unknown),
         }
     }
 
@@ -352,10 +345,10 @@ impl Model {
         }
     }
 
-    fn read_settings(&mut self, key: &Option<ApiKey>, is_patched: bool) -> SettingsView {
+    fn read_settings(&mut self, key: Option<&ApiKey>, is_patched: bool) -> SettingsView {
         self.remote.calls += 1;
         let endpoint = self.remote.endpoint;
-        let project = key.as_ref().and_then(|key| self.remote.opened_by(key));
+        let project = key.and_then(|key| self.remote.opened_by(key));
         match project {
             _ if endpoint == Endpoint::Gone => {
                 self.desired.settings_endpoint = Capability::Unavailable;
@@ -370,10 +363,10 @@ impl Model {
         }
     }
 
-    fn patch_settings(&mut self, key: &Option<ApiKey>, members: Settings) -> SettingsView {
+    fn patch_settings(&mut self, key: Option<&ApiKey>, members: Settings) -> SettingsView {
         self.remote.calls += 1;
         let endpoint = self.remote.endpoint;
-        let project = key.as_ref().and_then(|key| self.remote.opened_by(key));
+        let project = key.and_then(|key| self.remote.opened_by(key));
         match (endpoint, project) {
             (Endpoint::Gone, _) => {
                 self.desired.settings_endpoint = Capability::Unavailable;
