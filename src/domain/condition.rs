@@ -116,6 +116,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where the last Ready is given")]
     fn ready() -> Option<(Reason, String)> {
         Some((Reason::Reconciled, "fine".to_owned()))
     }
