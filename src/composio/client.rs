@@ -9,7 +9,7 @@ use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect};
 use serde_json::Value;
 use tracing::debug;
-use url::Url;
+use url::{Host, Url};
 
 use super::clock::{BootInstant, ServerClock};
 use super::error::{classify, transport, unknown};
@@ -91,7 +91,10 @@ struct Inner {
 impl Client {
     /// A client of `base` (without version). Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
     pub fn new(base: Url, limits: Limits, metrics: CallMetrics) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        // A proxy is the way out of this machine, not to itself.
+        let builder = reqwest::Client::builder();
+        let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let http = builder
             .user_agent(concat!("composio-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .connect_timeout(limits.request_deadline.min(Duration::from_secs(5)))
@@ -195,6 +198,16 @@ impl Client {
             Ok(body) => Ok(Reply { body, time: self.server_now() }),
             Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
         }
+    }
+}
+
+/// Whether a URL names this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 

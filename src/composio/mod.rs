@@ -8,7 +8,7 @@ mod metrics;
 mod projects;
 mod settings;
 
-pub use self::client::{Announced, Client, Limits};
+pub use self::client::{Announced, Client, Limits, is_loopback};
 pub use self::clock::BootInstant;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};
 pub use self::projects::{ListedProject, ProjectDetail};

@@ -16,11 +16,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
+use url::Url;
 
 use super::http;
 use super::readiness::{Gate, Readiness};
 use super::settings::Settings;
-use crate::composio::CallMetrics;
+use crate::composio::{CallMetrics, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
@@ -60,6 +61,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut config = kube::Config::infer().await.map_err(|error| no_server(error.to_string()))?;
     // The controllers repeat what is safe to repeat; the client would repeat creations as well.
     config.default_retry = false;
+    if Url::parse(&config.cluster_url.to_string()).is_ok_and(|url| is_loopback(&url)) {
+        config.proxy_url = None;
+    }
     let client = Client::try_from(config).map_err(|error| no_server(error.to_string()))?;
     let stop = CancellationToken::new();
     let operator = Operator::new(settings, client, stop.clone()).await?;

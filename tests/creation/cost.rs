@@ -37,11 +37,18 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
     world.organization_ready("default").await;
     // The first project shows the organization's id, which costs a look at the organization.
     world.apply("first", json!({})).await;
-    eventually("the organization's id is known to its project", PATIENCE, async || {
-        let status = world.ready("first").await.status.unwrap_or_default();
-        let id = status.project.and_then(|project| project.organization_id);
-        if id.as_deref() == Some(&*world.organization.id) { Ok(()) } else { Err(format!("it is {id:?}")) }
-    })
+    eventually(
+        "the organization's id is known to its project, and its Secret to its claim",
+        PATIENCE,
+        async || {
+            let status = world.ready("first").await.status.unwrap_or_default();
+            let id = status.project.and_then(|project| project.organization_id);
+            let is_recorded =
+                world.claims().await.of("first").is_some_and(|claim| claim["published"].is_object());
+            let is_known = id.as_deref() == Some(&*world.organization.id);
+            if is_known && is_recorded { Ok(()) } else { Err(format!("the id is {id:?}")) }
+        },
+    )
     .await;
     let (mark, before) = (world.control.mark(), proxy.journal().len());
     world.apply("shop", json!({"settings": complete_settings()})).await;
@@ -55,7 +62,7 @@ async fn a_project_with_key_and_three_settings_costs_one_remote_call_and_five_wr
         if writes.iter().any(|write| write.contains("/events")) { Ok(()) } else { Err(format!("{writes:?}")) }
     })
     .await;
-    let calls = world.control.journal_since(mark);
+    let calls = world.calls_since(mark);
     assert_eq!(calls.len(), 1, "remote calls: {calls:?}");
     let writes: Vec<_> =
         proxy.journal()[before..].iter().map(|entry| format!("{} {}", entry.method, entry.path)).collect();

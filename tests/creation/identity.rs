@@ -24,7 +24,7 @@ async fn of_two_resources_with_one_project_name_the_second_waits_and_takes_over_
     world.delete("first").await;
     let second = world.ready("second").await;
     assert_eq!(id(&second), id(&first), "the project was not taken back");
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls for taking a claim back");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls for taking a claim back");
     assert_eq!(
         world.entry("second", "COMPOSIO_API_KEY").await,
         world.entry("first", "COMPOSIO_API_KEY").await
@@ -130,7 +130,7 @@ async fn a_deleted_resource_leaves_project_and_secret_and_comes_back_without_a_w
     world.apply("shop", json!({})).await;
     let after = world.ready("shop").await;
     assert_eq!(id(&after), id(&before));
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.secrets().get("shop").await.unwrap().resource_version(), secret.resource_version());
     world.finish(&[]).await;
 }
@@ -147,7 +147,7 @@ async fn a_wiped_status_is_written_again_without_touching_project_or_secret() {
     world.poke("shop").await;
     let after = world.ready("shop").await;
     assert_eq!(id(&after), id(&before));
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.secrets().get("shop").await.unwrap().resource_version(), secret.resource_version());
     world.finish(&[]).await;
 }
@@ -161,7 +161,7 @@ async fn a_suspended_resource_starts_nothing_until_it_is_resumed() {
     let kinds: Vec<_> =
         shop.status.unwrap().conditions.into_iter().map(|condition| condition.type_).collect();
     assert!(!kinds.iter().any(|kind| kind == "Reconciling" || kind == "Stalled"), "{kinds:?}");
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0);
     world.apply("shop", json!({"suspend": false})).await;
     world.ready("shop").await;

@@ -110,7 +110,7 @@ async fn a_rendered_name_that_composio_would_refuse_is_reported_before_any_call(
     world.apply("ab", json!({})).await;
     let object = world.not_ready("ab", "SpecInvalid").await;
     assert!(serde_json::to_string(&object.status).unwrap().contains("projectName"), "the field is not named");
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0);
     world.finish(&[]).await;
 }
@@ -134,6 +134,6 @@ async fn a_project_in_the_operators_own_namespace_is_not_allowed() {
     let mark = world.control.mark();
     world.apply_in(&world.system, "shop", json!({})).await;
     world.reaches(&world.system, "shop", "Stalled", "True", "NamespaceNotAllowed").await;
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     world.finish(&[]).await;
 }

@@ -80,7 +80,7 @@ async fn a_foreign_secret_is_left_alone_and_nothing_is_created_at_composio() {
         serde_json::to_string(&object.status).unwrap().contains("written by tests"),
         "its owner is not named"
     );
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.claims().await.all().count(), 0, "claims");
     assert_eq!(world.secrets().get("shop").await.unwrap(), before);
     world.secrets().delete("shop", &DeleteParams::default()).await.unwrap();
@@ -99,7 +99,7 @@ async fn of_two_resources_that_name_one_secret_the_first_keeps_it() {
     world.apply("second", json!({"secret": {"name": "shared"}})).await;
     let second = world.not_ready("second", "SecretConflict").await;
     assert!(serde_json::to_string(&second.status).unwrap().contains("first"), "the owner is not named");
-    assert_eq!(world.control.journal_since(mark).len(), 0, "remote calls");
+    assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.secrets().get("shared").await.unwrap(), before);
     world.finish(&[]).await;
 }

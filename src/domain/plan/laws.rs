@@ -49,6 +49,16 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+/// A creation whose outcome nobody hears.
+fn lost() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::LostBefore),
+        Just(Fault::LostAfter),
+        (0..=34_u8).prop_map(Fault::Late),
+        (0..=34_u8).prop_map(Fault::CrashLate)
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let look = prop_oneof![
         Just(Look::Untouched),
@@ -175,7 +185,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 2))]
 
     #[test]
-    fn after_the_faults_stop_every_history_ends_done_or_with_a_true_reason_for_a_person(history in history(60)) {
+    fn after_the_faults_stop_every_history_ends_done_or_with_a_true_reason_for_a_person(
+        history in history(60),
+    ) {
         let (model, end) = lived(&history, true);
         let claim = model.claim.as_ref();
         let is_so = match &end {
@@ -199,6 +211,17 @@ proptest! {
     }
 
     #[test]
+    fn a_resource_that_goes_while_its_creation_is_uncertain_leaves_a_claim_with_the_project_or_neither(
+        mut history in history(60), lost in lost(),
+    ) {
+        history.faults.splice(0..0, [Fault::None, lost]);
+        history.events.splice(0..0, [None, Some(Event::Leaves)]);
+        history.has_resource = false;
+        let (model, _) = lived(&history, true);
+        model.holds(is_one_project(&model), "every living project of ours is the claim's")?;
+    }
+
+    #[test]
     fn where_the_api_allows_twins_the_protocol_still_makes_one_project(history in history(30)) {
         let (model, _) = lived(&history, false);
         model.holds(is_one_project(&model), "every living project of ours is the claim's")?;
@@ -216,7 +239,8 @@ proptest! {
     #[test]
     fn what_somebody_else_made_stays_as_it_is(history in history(60)) {
         let (model, _) = lived(&history, true);
-        let is_deleted_by_them = history.events.iter().flatten().any(|event| matches!(event, Event::ThirdDeletes));
+        let mut events = history.events.iter().flatten();
+        let is_deleted_by_them = events.any(|event| matches!(event, Event::ThirdDeletes));
         let id = model.claim.as_ref().and_then(|record| record.claim.project_id());
         for project in model.remote.projects.iter().filter(|project| project.maker == Maker::Third) {
             model.holds(project.is_alive || is_deleted_by_them, "somebody else's project lives")?;
@@ -244,7 +268,8 @@ proptest! {
         let (model, end) = lived(&history, true);
         if let Some(project) = model.claimed() {
             let missing = model.desired.settings.differing_from(&project.settings);
-            model.holds(end != End::Step(Step::Done) || missing.is_empty(), "managed settings are as wished")?;
+            let is_so = end != End::Step(Step::Done) || missing.is_empty();
+            model.holds(is_so, "managed settings are as wished")?;
             let mut others = Member::ALL.into_iter().filter(|member| !history.members.contains(member));
             model.holds(others.all(|member| project.has_own(member)), "unmanaged settings are untouched")?;
         }

@@ -358,6 +358,7 @@ impl Model {
             match step {
                 OrphanStep::ReadEvidence => seen.evidence = Some(self.walk(&record.claim)),
                 OrphanStep::ReadProject => {
+                    self.lint_deletion(Some(&record.claim));
                     let id = record.claim.project_id();
                     seen.exists = id.map(|id| self.remote.read(id, self.now).is_some());
                 }

@@ -88,6 +88,10 @@ proptest! {
             let may_fill = before.key.is_none() && !is_awaited;
             let expected = if may_fill { parts(&answer).1 } else { before.key.as_ref() };
             prop_assert!(is_same(key.as_ref(), expected));
+            if may_fill {
+                // As old as the project, and so older than whatever a regenerate issues.
+                prop_assert_eq!(claim.key().map(|known| known.issued_time), claim.created_time());
+            }
             prop_assert_eq!(claim.is_key_announced(), before.claim.is_key_announced());
             prop_assert_eq!(claim.origin(), Some(Origin::Created));
         }
@@ -125,7 +129,9 @@ proptest! {
     }
 
     #[test]
-    fn for_a_claim_that_is_gone_or_was_made_again_nothing_is_written(mut walk in reached(), op in answers(), is_gone: bool) {
+    fn for_a_claim_that_is_gone_or_was_made_again_nothing_is_written(
+        mut walk in reached(), op in answers(), is_gone: bool,
+    ) {
         let (attempt, answer) = walk.answer(&op);
         let (answered_id, _, is_creation) = parts(&answer);
         let again = Record { uid: "uid-2".to_owned(), ..walk.record.clone() };
@@ -142,7 +148,9 @@ proptest! {
     }
 
     #[test]
-    fn a_project_whose_id_stands_in_the_claim_is_never_discarded(mut walk in reached(), op in answers(), uid in 1..3_u8) {
+    fn a_project_whose_id_stands_in_the_claim_is_never_discarded(
+        mut walk in reached(), op in answers(), uid in 1..3_u8,
+    ) {
         let (attempt, answer) = walk.answer(&op);
         walk.record.uid = format!("uid-{uid}");
         if let Merge::Discard(discarded) = merge(Some(&walk.record), UID, attempt, &answer, &secret()) {
@@ -228,8 +236,14 @@ proptest! {
             prop_assert_eq!(walk.record.claim.project_id(), Some(&id(1)));
             let newest = late.orders[0].iter().copied().max().filter(|number| *number > 0);
             if let Some(newest) = newest {
-                prop_assert!(walk.record.key.as_ref().is_some_and(|known| known.is(&key(newest))), "{:?}", late);
+                let is_newest = walk.record.key.as_ref().is_some_and(|known| known.is(&key(newest)));
+                prop_assert!(is_newest, "{:?}", late);
             }
+        }
+        if late.orders[0] == [0] {
+            // One that was announced before another was taken back may have killed the key of the creation.
+            let is_filled = late.has_key && late.is_withdrawn && late.announced == 1;
+            prop_assert_eq!(one.record.key.is_some(), is_filled, "{:?}", late);
         }
         prop_assert_eq!(one.record.claim.rotation().map(|r| (r.attempt, r.stage)),
             other.record.claim.rotation().map(|r| (r.attempt, r.stage)));
@@ -239,7 +253,8 @@ proptest! {
 
     #[test]
     fn answers_to_several_creations_of_one_project_end_alike_in_any_order(
-        numbers in subsequence(vec![1_u32, 2, 3], 1..=3).prop_flat_map(|some| (Just(some.clone()), Just(some).prop_shuffle())),
+        numbers in subsequence(vec![1_u32, 2, 3], 1..=3)
+            .prop_flat_map(|some| (Just(some.clone()), Just(some).prop_shuffle())),
     ) {
         let ends = [&numbers.0, &numbers.1].map(|order| {
             let mut walk = Walk::new();

@@ -1,6 +1,6 @@
 //! Laws of every single step of the model, whatever the world.
 
-use super::{Model, Secret};
+use super::{Model, SETTLE, Secret};
 use crate::domain::claim::{Claim, Origin, Phase};
 use crate::domain::plan::{Action, Step};
 use crate::domain::settings::Settings;
@@ -77,7 +77,8 @@ impl Model {
                     "no foreign Secret is written, and none while suspended",
                 );
             }
-            Action::Conclude(..) | Action::ReadEvidence | Action::ReadProject | Action::ReadSettings => {}
+            Action::ReadProject => self.lint_deletion(claim),
+            Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
         }
     }
 
@@ -96,6 +97,14 @@ impl Model {
             _ => return,
         };
         self.turns.insert(turn);
+    }
+
+    /// Whether an announced deletion was carried out is judged only when it cannot be any more.
+    pub(super) fn lint_deletion(&mut self, claim: Option<&Claim>) {
+        let started = claim.and_then(Claim::deletion_started_time);
+        let settle = jiff::SignedDuration::try_from(SETTLE).unwrap();
+        let is_settled = started.is_some_and(|started| self.now.duration_since(started) >= settle);
+        self.law(is_settled, "a deletion is judged when it is settled");
     }
 
     /// A project that evidence brings into a claim is ours.

@@ -68,6 +68,8 @@ pub async fn client_for(kubeconfig: Kubeconfig) -> Result<kube::Client, Error> {
         .await
         .map_err(|error| Error::Kubeconfig(error.to_string()))?;
     config.default_retry = false;
+    // The servers of the test bed are on this machine.
+    config.proxy_url = None;
     kube::Client::try_from(config).map_err(|error| Error::Kubeconfig(error.to_string()))
 }
 

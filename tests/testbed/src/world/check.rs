@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::World;
 use super::canary::{is_leak, leaks_in_logs, lines_searched};
+use crate::emulator::Entry;
 
 /// Type of a claim's Secret, as an outsider knows it.
 const CLAIM_TYPE: &str = "composio.dev/project-claim";
@@ -56,6 +57,12 @@ impl World {
             (serde_json::from_slice(&claim.0).expect("a claim that is JSON"), key)
         };
         Claims(secrets.into_iter().map(read).collect())
+    }
+
+    /// Requests since a mark of the journal, other than the probes of organizations, whose time is their own.
+    pub fn calls_since(&self, mark: u64) -> Vec<Entry> {
+        let calls = self.control.journal_since(mark).into_iter();
+        calls.filter(|entry| !entry.path.ends_with("/list?limit=1")).collect()
     }
 
     /// Ids of the living projects of an organization at the emulator.
