@@ -72,7 +72,7 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
     scene.apply(json!({})).await;
     scene.ends_well(0).await;
     let url = format!("http://{}/metrics", scene.child.address());
-    let answer = reqwest::get(url).await.expect("an answer");
+    let answer = testbed::world::get(&url).await.expect("an answer");
     let content_type = answer.headers()["content-type"].to_str().expect("text").to_owned();
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let page = answer.text().await.expect("text");

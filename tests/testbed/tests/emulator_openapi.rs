@@ -118,7 +118,7 @@ impl World {
         let emulator = Emulator::start(Options::default()).await.unwrap();
         let control = emulator.control();
         let acme = control.add_organization(OrganizationOptions::named("acme"));
-        let http = reqwest::Client::builder().build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { version, emulator, control, acme, http }
     }
 

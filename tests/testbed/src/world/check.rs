@@ -148,7 +148,7 @@ impl World {
         let Some(running) = &self.operator else {
             return String::new();
         };
-        let page = reqwest::get(&running.metrics_url).await.expect("a metrics page");
+        let page = super::get(&running.metrics_url).await.expect("a metrics page");
         page.text().await.expect("a metrics page that is text")
     }
 }

@@ -94,7 +94,7 @@ impl Child {
     /// Status code and body of `/livez`, `/readyz` or `/metrics`; an error where nobody answers.
     pub async fn get(&self, path: &str) -> Result<(u16, String), String> {
         let url = format!("http://{}{path}", self.address);
-        let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
+        let answer = super::get(&url).await.map_err(|error| error.to_string())?;
         let status = answer.status().as_u16();
         Ok((status, answer.text().await.map_err(|error| error.to_string())?))
     }
