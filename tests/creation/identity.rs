@@ -8,6 +8,17 @@ use testbed::emulator::{Fault, Operation, OrganizationOptions, Point, View};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
+/// A world in which the answer to the creation of `shop` is lost and the list does not show its project yet.
+async fn uncertain() -> World {
+    let world = World::start().await;
+    let organization = &world.organization.id;
+    world.control.freeze_list(organization);
+    world.control.fault(organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
+    world.apply("shop", json!({})).await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
+    world
+}
+
 fn id(project: &ComposioProject) -> Option<String> {
     project.status.clone()?.project?.id
 }
@@ -67,12 +78,8 @@ async fn the_same_name_in_two_organizations_makes_two_projects() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_deleted_while_its_creation_is_uncertain_and_applied_again_has_one_project() {
-    let world = World::start().await;
+    let world = uncertain().await;
     let organization = world.organization.id.clone();
-    world.control.freeze_list(&organization);
-    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
-    world.apply("shop", json!({})).await;
-    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.delete("shop").await;
     world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     world.apply("shop", json!({})).await;
@@ -83,12 +90,8 @@ async fn a_resource_deleted_while_its_creation_is_uncertain_and_applied_again_ha
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_deleted_while_its_creation_is_uncertain_leaves_a_retained_claim_with_the_id() {
-    let world = World::start().await;
+    let world = uncertain().await;
     let organization = world.organization.id.clone();
-    world.control.freeze_list(&organization);
-    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
-    world.apply("shop", json!({})).await;
-    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.delete("shop").await;
     world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     let ids = world.remote_ids(&organization);
@@ -172,12 +175,8 @@ async fn a_suspended_resource_starts_nothing_until_it_is_resumed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_creation_that_was_announced_is_finished_although_the_resource_is_suspended() {
-    let world = World::start().await;
+    let world = uncertain().await;
     let organization = world.organization.id.clone();
-    world.control.freeze_list(&organization);
-    world.control.fault(&organization, Operation::Create, Fault::Cut { point: Point::AfterCommit }, 1);
-    world.apply("shop", json!({})).await;
-    world.reaches(&world.namespace, "shop", "Reconciling", "True", "ResolvingOutcome").await;
     world.apply("shop", json!({"suspend": true})).await;
     world.control.set_modes(&organization, |modes| modes.list_view = View::Live);
     world.not_ready("shop", "Suspended").await;
