@@ -260,6 +260,8 @@ proptest! {
                 model.holds(again == end, "it stays")?;
             }
             model.holds((model.writes, model.remote.calls) == before, "it is quiet")?;
+            let open = model.claim.as_ref().map_or(0, |record| record.claim.attempts().len());
+            model.holds(open == 0 || end != End::Step(Step::Done), "no window stays open")?;
         }
     }
 

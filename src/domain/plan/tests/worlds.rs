@@ -1,0 +1,193 @@
+//! Random wishes in random worlds, reachable or not. No laws.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::domain::claim::Record;
+use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
+use crate::domain::evidence::{Detail, Evidence, Found, Settling};
+use crate::domain::failure::Failure;
+use crate::domain::plan::laws::settings;
+use crate::domain::plan::model::{SETTLE, desired, owner};
+use crate::domain::reason::Reason;
+use crate::domain::settings::{Member, Settings};
+use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
+
+fn spans() -> impl Strategy<Value = Duration> {
+    prop_oneof![4 => 0..200_u64, 1 => 3400..3800_u64].prop_map(Duration::from_secs)
+}
+
+/// Evidence around a walk's time, which is the start of the walk and some minutes.
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let keys = prop_oneof![3 => Just(vec![0]), 1 => proptest::collection::vec(0..20_i64, 0..3)];
+    let detail = (keys, proptest::bool::weighted(0.2));
+    let found =
+        (0..2_u8, -100..400_i64, proptest::bool::weighted(0.2), proptest::option::weighted(0.8, detail));
+    proptest::option::weighted(0.7, found).prop_map(|found| Evidence {
+        found: found.map(|(number, second, is_claimed, detail)| {
+            let created_time = walk::start() + SignedDuration::from_secs(second);
+            let at = |after: &i64| created_time + SignedDuration::from_secs(*after);
+            let detail =
+                detail.map(|(keys, is_used)| Detail { keys: keys.iter().map(at).collect(), is_used });
+            Found { id: walk::id(number), created_time, is_claimed, detail }
+        }),
+    })
+}
+
+fn some_settings() -> impl Strategy<Value = Settings> {
+    let members = proptest::sample::subsequence(Member::ALL.to_vec(), 0..=Member::ALL.len());
+    members.prop_map(|members| settings(&members))
+}
+
+fn settings_view() -> impl Strategy<Value = SettingsView> {
+    prop_oneof![
+        3 => Just(SettingsView::Unseen),
+        2 => (some_settings(), any::<bool>())
+            .prop_map(|(observed, is_patched)| SettingsView::Seen { observed, is_patched }),
+        1 => Just(SettingsView::Patched),
+        1 => Just(SettingsView::Failed(Failure::transient("reset"))),
+        1 => Just(SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "dead"))),
+    ]
+}
+
+fn pass() -> impl Strategy<Value = Pass> {
+    let evidence = proptest::option::weighted(0.7, evidence());
+    let exists = proptest::option::of(any::<bool>());
+    (evidence, any::<bool>(), exists, settings_view(), any::<bool>()).prop_map(
+        |(evidence, is_key_refused, exists, settings, has_mutated)| Pass {
+            evidence,
+            is_key_refused,
+            exists,
+            settings,
+            has_mutated,
+        },
+    )
+}
+
+fn wish() -> impl Strategy<Value = Desired> {
+    let endpoint =
+        prop_oneof![Just(Capability::Unknown), Just(Capability::Available), Just(Capability::Unavailable)];
+    let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
+    (some_settings(), endpoint, pause, proptest::bool::weighted(0.2)).prop_map(
+        |(settings, settings_endpoint, paused_for, is_suspended)| Desired {
+            settings_endpoint,
+            paused_for,
+            is_suspended,
+            ..desired(settings)
+        },
+    )
+}
+
+fn secret() -> impl Strategy<Value = SecretView> {
+    let ours =
+        |is_current| SecretView::Ours { uid: "secret-uid".to_owned(), has_key: is_current, is_current };
+    prop_oneof![
+        2 => Just(SecretView::Absent),
+        1 => Just(SecretView::Foreign("somebody".to_owned())),
+        2 => any::<bool>().prop_map(ours),
+    ]
+}
+
+/// Whose claim there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Mine,
+    Neighbour,
+    /// Of the same namespace, before that was made again.
+    Former,
+    /// Of another namespace.
+    Stranger,
+    Unreadable,
+    Nobody,
+}
+
+fn whose() -> impl Strategy<Value = Whose> {
+    prop_oneof![
+        12 => Just(Whose::Mine),
+        1 => Just(Whose::Neighbour),
+        1 => Just(Whose::Former),
+        1 => Just(Whose::Stranger),
+        1 => Just(Whose::Unreadable),
+        1 => Just(Whose::Nobody),
+    ]
+}
+
+fn claim_view(whose: Whose, mut record: Record) -> ClaimView {
+    let mut theirs = owner("resource-0");
+    match whose {
+        Whose::Mine => theirs = owner("resource-1"),
+        Whose::Neighbour => {}
+        Whose::Former => theirs.namespace_uid = "made again".to_owned(),
+        Whose::Stranger => theirs.namespace = "another".to_owned(),
+        Whose::Unreadable => return ClaimView::Unreadable("not JSON".to_owned()),
+        Whose::Nobody => return ClaimView::Absent,
+    }
+    record.claim = record.claim.rebound(theirs);
+    ClaimView::Present(Box::new(record))
+}
+
+/// A wish in a world. A world has no `Debug` of its own, because it holds a key.
+pub(super) struct Case(pub(super) Desired, pub(super) World);
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case(wish, world) = self;
+        let claim = record(world).map(|record| &record.claim);
+        let (secret, settling, pass) = (&world.secret, &world.settling, &world.pass);
+        let (is_held, is_in_flight) = (world.is_held, world.is_in_flight);
+        write!(f, "{wish:?}\n{claim:?}\nheld {is_held} in flight {is_in_flight}\n")?;
+        write!(f, "{secret:?}\n{settling:?}\n{pass:?}")
+    }
+}
+
+pub(super) fn case() -> impl Strategy<Value = Case> {
+    let clocks = (spans(), spans(), proptest::option::of(spans()));
+    let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
+    (wish(), (ops(16), whose()), clocks, flags, secret(), pass()).prop_map(
+        |(wish, (ops, whose), (after, seen_for, nothing_for), (is_held, is_in_flight), secret, pass)| {
+            let mut walk = Walk::new();
+            for op in &ops {
+                let _ = walk.step(op);
+            }
+            let now = walk.now + SignedDuration::try_from(after).unwrap();
+            let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
+            let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
+            Case(wish, World { owner, claim, is_held, is_in_flight, secret, settling, pass })
+        },
+    )
+}
+
+pub(super) fn record(world: &World) -> Option<&Record> {
+    match &world.claim {
+        ClaimView::Present(record) => Some(record),
+        ClaimView::Absent | ClaimView::Unreadable(_) => None,
+    }
+}
+
+pub(super) fn is_mine(world: &World) -> bool {
+    record(world).is_none_or(|record| record.claim.owner().uid == "resource-1")
+}
+
+/// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
+pub(super) fn owned_case() -> impl Strategy<Value = Case> {
+    (case(), some_settings(), any::<bool>()).prop_map(|(Case(wish, world), applied, has_applied)| {
+        let mut walk = Walk::new();
+        for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
+            walk.step(&op).unwrap();
+        }
+        let mut record = walk.record;
+        if has_applied {
+            record.claim = record.claim.with_settings(applied, walk.now).unwrap();
+        }
+        let wish = Desired {
+            is_suspended: false,
+            paused_for: None,
+            settings_endpoint: Capability::Available,
+            ..wish
+        };
+        Case(wish, World { claim: claim_view(Whose::Mine, record), is_in_flight: false, ..world })
+    })
+}
