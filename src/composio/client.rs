@@ -115,11 +115,6 @@ impl Client {
         self.0.clock.now()
     }
 
-    /// The bounds that it keeps.
-    pub fn limits(&self) -> Limits {
-        self.0.limits
-    }
-
     /// How long no request is sent, after a 429.
     pub fn paused_for(&self) -> Option<Duration> {
         let until = *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);

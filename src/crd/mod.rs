@@ -21,9 +21,6 @@ pub use self::project::{
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
 
-/// API group of both kinds.
-pub const GROUP: &str = "composio.dev";
-
 /// Label on a published Secret: the name of its ComposioProject.
 pub const PROJECT_LABEL: &str = "composio.dev/project";
 /// Annotation on a published Secret: when Composio issued the key in it, RFC 3339.

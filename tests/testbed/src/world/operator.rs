@@ -36,11 +36,6 @@ impl World {
         }
     }
 
-    /// Longest time from an announcement to its last possible effect.
-    pub fn settle(&self) -> Duration {
-        self.settings().limits().settle()
-    }
-
     /// Starts an operator in process and waits until it is ready.
     pub async fn start_operator(&mut self) {
         let client = self.client.clone();
@@ -71,13 +66,6 @@ impl World {
             let ended =
                 tokio::time::timeout(PATIENCE, running.task).await.expect("an operator that stops in time");
             ended.expect("an operator that does not panic").expect("an operator that ends well");
-        }
-    }
-
-    /// Ends the operator at once, as a crash would: its tasks are dropped wherever they are.
-    pub fn drop_operator(&mut self) {
-        if let Some(running) = self.operator.take() {
-            running.task.abort();
         }
     }
 }
