@@ -13,7 +13,7 @@ use super::error::unknown;
 use super::metrics::Operation;
 use crate::domain::answer::{Answer, CallError};
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::ApiKey;
+use crate::domain::key::{ApiKey, Mask};
 use crate::domain::settings::Settings;
 
 /// Largest page that the API serves (API 12).
@@ -55,6 +55,9 @@ pub struct ProjectDetail {
 pub struct ListedKey {
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Its masked form.
+    #[serde(rename = "key", default)]
+    pub mask: Mask,
 }
 
 #[derive(Deserialize)]

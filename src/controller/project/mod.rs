@@ -4,6 +4,7 @@
 mod apply_settings;
 mod execute;
 mod gather;
+mod prove;
 mod report;
 mod settle;
 
