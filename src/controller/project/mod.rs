@@ -5,8 +5,10 @@ mod apply_settings;
 mod execute;
 mod gather;
 mod prove;
+mod publish;
 mod report;
 mod settle;
+mod without_calls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use crate::crd::{ComposioProject, SecretSpec};
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
 
@@ -108,15 +111,24 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
 /// One pass; `facts` keeps what it has seen, also when it fails.
 async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) -> Result<Step, Failure> {
     let mut done = Pass::default();
+    let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
+    let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
         let wish = wish(context, object);
         let view = context.organizations.view(&wish.organization);
-        let desired = match validate(wish, &view) {
+        let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
-            Err(step) => return Ok(step),
+            Err(step) => {
+                if matches!(step, Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..))
+                {
+                    without_calls::keep_secret(context, wish, bound_to, facts).await?;
+                }
+                return Ok(step);
+            }
         };
         let organization = context.organization(&desired.organization)?;
-        let gathered = gather::gather(context, &organization, &desired, &done).await?;
+        let now = organization.client.server_now();
+        let gathered = gather::gather(context, now, &desired, &done, bound_to).await?;
         facts.saw(&desired, &gathered.world);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {

@@ -78,6 +78,9 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
+            Action::ProveKey | Action::RemoveSuperseded(..) => {
+                self.law(false, "nothing is proven or removed without a cause");
+            }
             Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
         }
     }

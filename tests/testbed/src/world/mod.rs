@@ -43,6 +43,8 @@ pub struct World {
     pub control: Control,
     /// The organization that ComposioOrganization `default` stands for.
     pub organization: Organization,
+    /// `--superseded-retention` of operators that are started later; an hour, as by default.
+    pub superseded_retention: Duration,
     operator: Option<Running>,
 }
 
@@ -81,6 +83,7 @@ impl World {
             emulator,
             control,
             organization,
+            superseded_retention: Duration::from_hours(1),
             operator: None,
         };
         let (system, namespace) = (world.system.clone(), world.namespace.clone());

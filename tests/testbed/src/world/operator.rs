@@ -32,6 +32,7 @@ impl World {
             request_timeout: Duration::from_secs(2),
             settle_margin: Duration::from_secs(1),
             observe_interval: Duration::from_mins(10),
+            superseded_retention: self.superseded_retention,
             shutdown_timeout: Duration::from_secs(25),
         }
     }
