@@ -20,6 +20,19 @@ pub(crate) async fn published() -> (World, String) {
     (world, key)
 }
 
+/// Makes a first project, which shows the organization's id and so causes further looks, and waits until all is quiet.
+pub(crate) async fn first(world: &World) {
+    world.apply("first", json!({})).await;
+    eventually("the first project is through", PATIENCE, async || {
+        let status = world.ready("first").await.status.unwrap_or_default();
+        let claims = world.claims().await;
+        let claim = claims.of("first").ok_or("there is no claim")?;
+        let is_known = status.project.and_then(|project| project.organization_id).is_some();
+        if is_known && claim["published"].is_object() { Ok(()) } else { Err("it is not".to_owned()) }
+    })
+    .await;
+}
+
 /// Makes `shop` in a world; gives its key.
 pub(crate) async fn ready(world: &World) -> String {
     world.apply("shop", json!({})).await;
