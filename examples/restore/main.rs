@@ -170,7 +170,7 @@ impl Figures {
             return Ok(());
         }
         let mut table = comfy_table::Table::new();
-        table.load_style(comfy_table::TableStyle::ascii_markdown());
+        table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
         table.set_header(["Secret deleted → restored", ""]);
         table.add_row([
             "deletions".to_owned(),
