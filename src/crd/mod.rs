@@ -8,6 +8,7 @@ mod project;
 mod rules;
 mod secret;
 mod settings;
+mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
@@ -15,11 +16,12 @@ pub use self::organization::{
     KeySecretRef, ProjectDefaults,
 };
 pub use self::project::{
-    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, KeyStatus, OrganizationRef,
-    ProjectStatus,
+    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, EffectiveStatus, KeyStatus,
+    OrganizationRef, ProjectStatus,
 };
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
+pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};
 
 /// Label on a published Secret: the name of its ComposioProject.
 pub const PROJECT_LABEL: &str = "composio.dev/project";

@@ -8,6 +8,7 @@ use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
 use super::settings::Settings;
+use super::takeover::{Permits, TakeOver, TakeOverSeen, TakeOverView};
 
 /// Names of the three entries of the published Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct OrganizationFacts {
     pub defaults: Settings,
     /// Whether its settings endpoint answers.
     pub settings_endpoint: Capability,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Base URL of the API.
     pub base_url: String,
     /// No calls are made for this long, after a 429.
@@ -102,6 +105,8 @@ pub struct Desired {
     pub paused_for: Option<Duration>,
     /// Start nothing new.
     pub is_suspended: bool,
+    /// What is asked and permitted about taking over.
+    pub take_over: TakeOver,
 }
 
 /// The claim of the wanted project.
@@ -165,6 +170,8 @@ pub struct Pass {
     pub settings: SettingsView,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
+    /// Of taking over.
+    pub take_over: TakeOverSeen,
 }
 
 /// The world of one project.
@@ -182,6 +189,8 @@ pub struct World {
     pub secret: SecretView,
     /// Clocks for what is announced and unsettled.
     pub settling: Settling,
+    /// Of taking over.
+    pub take_over: TakeOverView,
     /// What this pass has already done.
     pub pass: Pass,
 }

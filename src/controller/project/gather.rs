@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
 
+use super::adopt;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::organizations::Organization;
@@ -11,6 +12,7 @@ use crate::domain::claim::{Owner, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::Failure;
 use crate::domain::ids::OrganizationId;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
 
 /// The world, and what the writes need of it beyond the decision.
@@ -85,7 +87,16 @@ pub(super) async fn gather(
         Some(record) => context.sightings.settling(record, now, settle),
         None => Settling { now, settle, seen_for: std::time::Duration::ZERO, nothing_for: None },
     };
+    let is_vacant = record.is_none_or(|record| record.claim.is_vacant());
+    if let Some(record) = record.filter(|_| is_vacant) {
+        context.absences.forget(&record.uid);
+    }
+    let take_over = TakeOverView {
+        has_relic: is_vacant && adopt::has_relic(secret.as_ref(), desired),
+        gone_for: record.and_then(|record| context.absences.gone_for(&record.uid)),
+    };
     let world = World {
+        take_over,
         owner,
         is_held,
         is_in_flight: context.in_flight.contains(&claim_name),

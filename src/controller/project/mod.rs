@@ -1,12 +1,14 @@
 //! The driver of ComposioProject: gather, validate, plan, execute, report, and again until there is nothing to do. It
 //! decides nothing itself.
 
+mod adopt;
 mod apply_settings;
 mod execute;
 mod gather;
 mod prove;
 mod report;
 mod settle;
+mod wish;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverSpec;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
 
 /// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
@@ -131,8 +134,15 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
 fn wish(context: &Context, object: &ComposioProject) -> Wish {
-    let crate::crd::ComposioProjectSpec { organization_ref, project_name, settings, secret, suspend } =
-        &object.spec;
+    let crate::crd::ComposioProjectSpec {
+        organization_ref,
+        project_name,
+        adopt,
+        on_project_missing,
+        settings,
+        secret,
+        suspend,
+    } = &object.spec;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
@@ -148,6 +158,11 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
         settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
+        take_over: TakeOverSpec {
+            adopt: adopt.as_ref().and_then(wish::adopt),
+            on_missing: wish::on_missing(*on_project_missing),
+            suspicion: wish::suspicion(object),
+        },
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

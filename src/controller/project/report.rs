@@ -7,12 +7,13 @@ use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::gather::Facts;
+use super::wish;
 use crate::controller::context::Context;
 use crate::controller::guard::guarded;
 use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
-    Binding, ComposioProject, ComposioProjectStatus, KeyStatus, ProjectStatus, RECONCILE_ANNOTATION,
+    Binding, ComposioProject, ComposioProjectStatus, EffectiveStatus, KeyStatus, ProjectStatus,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
@@ -20,9 +21,6 @@ use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::SecretView;
-
-/// Longest value of the annotation that is repeated in status.
-const LONGEST_REQUEST: usize = 256;
 
 /// Longest time of one report.
 const REPORT_DEADLINE: Duration = Duration::from_secs(15);
@@ -116,11 +114,13 @@ fn status(
             conditions.extend(status::find(&before.conditions, kind).cloned());
         }
     }
-    let request = object.annotations().get(RECONCILE_ANNOTATION);
     let mut after = ComposioProjectStatus {
         observed_generation: generation,
         conditions,
-        last_handled_reconcile_at: request.map(|value| value.chars().take(LONGEST_REQUEST).collect()),
+        last_handled_reconcile_at: wish::request(object),
+        effective: Some(EffectiveStatus {
+            on_project_missing: Some(wish::on_missing(object.spec.on_project_missing).into()),
+        }),
         ..before.clone()
     };
     if let Some(record) = &facts.record {

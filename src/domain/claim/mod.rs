@@ -2,6 +2,7 @@
 //! else can change one. How claims are kept is `controller::ledger`'s; late answers are merged in [`merge`].
 
 mod merge;
+mod takeover;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -55,6 +56,8 @@ pub enum Origin {
     Created,
     /// Found by evidence.
     Recovered,
+    /// Taken over, as `spec.adopt` says.
+    Adopted,
 }
 
 /// A creation that was announced and is not settled.
@@ -336,7 +339,9 @@ impl Claim {
         let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
             Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
         });
-        if is_old && self.phase == Phase::KeyPending { self.gone() } else { Ok(self.key_refused(attempt)) }
+        // Whether another one is made in place of an adopted project is `spec.onProjectMissing`'s to say.
+        let may_go = self.phase == Phase::KeyPending && self.origin != Some(Origin::Adopted);
+        if is_old && may_go { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// `KeyPending`: announces the deletion of a project that can never have a key.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Step, preflight, suspended};
+use super::{Action, Step, missing, preflight, suspended};
 use crate::domain::claim::{Attempt, Claim, Illegal, Origin};
 use crate::domain::evidence::Settling;
 use crate::domain::reason::Reason;
@@ -31,6 +31,14 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         return Ok(suspended());
     } else if matches!(world.secret, SecretView::Foreign(_)) {
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
+    }
+    // What we have made ourselves is made again; what was adopted may be missed.
+    if claim.origin() == Some(Origin::Adopted) && !claim.is_key_announced() {
+        match missing::next(desired, world, claim)? {
+            missing::Next::Do(action) => return Ok(Step::Do(action)),
+            missing::Next::Later(step) => return Ok(step),
+            missing::Next::There => {}
+        }
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
     Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))

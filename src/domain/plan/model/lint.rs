@@ -78,7 +78,12 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
-            Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
+            Action::Conclude(..)
+            | Action::ReadEvidence
+            | Action::ReadSettings
+            | Action::ReadCandidate
+            | Action::TakeUp { .. }
+            | Action::LookForProject => {}
         }
     }
 

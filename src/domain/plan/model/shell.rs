@@ -12,6 +12,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
@@ -88,6 +89,7 @@ impl Model {
             is_in_flight: self.is_in_flight(),
             secret,
             settling,
+            take_over: TakeOverView::default(),
             pass: pass.clone(),
         }
     }
@@ -145,6 +147,10 @@ impl Model {
             Action::PublishSecret => {
                 pass.has_mutated = true;
                 self.publish(key)
+            }
+            Action::ReadCandidate | Action::TakeUp { .. } | Action::LookForProject => {
+                self.law(false, "nothing is taken over that nobody asked for");
+                Err(Ended("nothing to take over"))
             }
         }
     }

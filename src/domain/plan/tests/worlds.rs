@@ -14,6 +14,7 @@ use crate::domain::plan::laws::settings;
 use crate::domain::plan::model::{SETTLE, desired, owner};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
+use crate::domain::takeover::{TakeOverSeen, TakeOverView};
 use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
 
 fn spans() -> impl Strategy<Value = Duration> {
@@ -63,6 +64,7 @@ fn pass() -> impl Strategy<Value = Pass> {
             exists,
             settings,
             has_mutated,
+            take_over: TakeOverSeen::default(),
         },
     )
 }
@@ -155,7 +157,19 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
             let now = walk.now + SignedDuration::try_from(after).unwrap();
             let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
             let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
-            Case(wish, World { owner, claim, is_held, is_in_flight, secret, settling, pass })
+            Case(
+                wish,
+                World {
+                    owner,
+                    claim,
+                    is_held,
+                    is_in_flight,
+                    secret,
+                    settling,
+                    take_over: TakeOverView::default(),
+                    pass,
+                },
+            )
         },
     )
 }
