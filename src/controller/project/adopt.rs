@@ -197,7 +197,7 @@ impl Work<'_> {
     }
 
     /// Both witnesses about the claim's project.
-    pub(super) async fn look_for_project(&self) -> Result<Presence, Failure> {
+    pub(super) async fn look_for_project(&self) -> Result<(ProjectId, Presence), Failure> {
         let record = self.record()?;
         let Some(id) = record.claim.project_id() else {
             return Err(Failure::bug("a look for a project without its id"));
@@ -211,10 +211,10 @@ impl Work<'_> {
                 "Composio shows no project of this organization, so that the absence of one proves nothing",
             ));
         }
-        let presence = self.context.absences.looked(&record.uid, is_gone, self.world.settling.settle);
+        let presence = self.context.absences.looked(id, is_gone, self.world.settling.settle);
         if is_gone {
             warn!(project.id = %id, ?presence, "neither the read by id nor the list knows the project");
         }
-        Ok(presence)
+        Ok((id.clone(), presence))
     }
 }
