@@ -73,6 +73,8 @@ pub(super) struct Reply {
     pub(super) body: Value,
     /// Server time of the answer.
     pub(super) time: Timestamp,
+    /// The `x-request-id` that was sent.
+    pub(super) request_id: String,
 }
 
 /// Client of one endpoint; cheap to clone.
@@ -190,7 +192,7 @@ impl Client {
             return Err(classify(status, retry_after(&headers), &body));
         }
         match serde_json::from_slice(&body) {
-            Ok(body) => Ok(Reply { body, time: self.server_now() }),
+            Ok(body) => Ok(Reply { body, time: self.server_now(), request_id: request_id.to_owned() }),
             Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
         }
     }

@@ -76,7 +76,9 @@ pub fn controller(
         Api::namespaced(context.client.clone(), &context.namespace);
     let (reader, writer) = store();
     let deletions = context.clone();
-    let changes = watch::objects(api)
+    let bare =
+        |metadata| ComposioOrganization { metadata, spec: ComposioOrganizationSpec::default(), status: None };
+    let changes = watch::objects(api, bare)
         .inspect(move |event| {
             if let Ok(Event::Delete(object)) = event {
                 deletions.organizations.remove(&object.name_any());

@@ -75,6 +75,18 @@ pub enum Capability {
     Unavailable,
 }
 
+/// What happens to project and Secret when the resource is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// Everything stays.
+    #[default]
+    Retain,
+    /// The project is deleted at Composio; the Secret goes with the resource.
+    Delete,
+    /// The same, and the credentials of connected accounts are revoked at their providers.
+    DeleteAndRevoke,
+}
+
 /// A validated spec: defaults merged, names rendered. Nothing after validation looks at the raw spec.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
@@ -102,6 +114,8 @@ pub struct Desired {
     pub paused_for: Option<Duration>,
     /// Start nothing new.
     pub is_suspended: bool,
+    /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.
+    pub deletion_policy: DeletionPolicy,
 }
 
 /// The claim of the wanted project.

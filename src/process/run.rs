@@ -29,7 +29,7 @@ use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
-use crate::controller::{claims, organization, project};
+use crate::controller::{claims, organization, project, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
 /// How long the first probes of the organizations may keep the projects waiting.
@@ -217,7 +217,9 @@ impl Operator {
         );
         // Set once, here.
         let _ = context.claims.set(claims.clone());
-        let mut running: Vec<BoxFuture<'static, ()>> = vec![run_organizations.boxed(), run_claims.boxed()];
+        let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
+        let mut running: Vec<BoxFuture<'static, ()>> =
+            vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];
         let mut stores = Vec::new();
         for (api, wake) in self.project_apis(wakes.projects) {
             let workers = self.settings.workers;

@@ -17,7 +17,7 @@ use crate::controller::organizations::Organization;
 use crate::controller::secrets;
 use crate::crd::ComposioProject;
 use crate::domain::answer::CallError;
-use crate::domain::claim::{Claim, Origin, Phase, Record};
+use crate::domain::claim::{Claim, DeletionOutcome, Origin, Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProjectId;
 use crate::domain::plan::{Action, name_taken};
@@ -62,6 +62,10 @@ pub(super) async fn execute(
                 evidence::walk(context, organization, record).await.map_err(|error| work.failure(error))?;
             pass.evidence = Some(found);
             Ok(())
+        }
+        Action::Bury => {
+            let buried = context.ledger.bury(work.record()?, work.world.settling.now).await;
+            buried.map_err(|error| failure("writing the tombstone", &error))
         }
         Action::ReadProject => {
             let id = project_id(&work.record()?.claim)?;
@@ -234,12 +238,14 @@ impl Work<'_> {
         let id = project_id(claim)?;
         let delete = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
-            let result = client.delete_project(key, announced, &id).await;
+            let result = client.delete_project(key, announced, &id, false).await;
             match &result {
-                Ok(()) => settlement.deletion_answered(true).await,
+                Ok(receipt) => settlement.deletion_answered(DeletionOutcome::Done(receipt.clone())).await,
                 // Two witnesses tell, when it is settled.
                 Err(CallError::NotFound(_)) => {}
-                Err(error) if error.is_definite() => settlement.deletion_answered(false).await,
+                Err(error) if error.is_definite() => {
+                    settlement.deletion_answered(DeletionOutcome::Undone).await
+                }
                 Err(_) => {}
             }
             result.err()

@@ -7,6 +7,7 @@ use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::organizations::Organization;
 use crate::controller::secrets;
+use crate::crd::ComposioProject;
 use crate::domain::claim::{Owner, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::Failure;
@@ -27,6 +28,8 @@ pub(super) struct Facts {
     pub(super) record: Option<Record>,
     pub(super) secret: Option<SecretView>,
     pub(super) organization_id: Option<OrganizationId>,
+    /// The resource, where this pass has written its metadata or read it again.
+    pub(super) object: Option<ComposioProject>,
     /// Whose claim it is, where it is another resource's.
     pub(super) holder: Option<Holder>,
 }

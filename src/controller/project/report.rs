@@ -12,7 +12,8 @@ use crate::controller::guard::guarded;
 use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
-    Binding, ComposioProject, ComposioProjectStatus, KeyStatus, ProjectStatus, RECONCILE_ANNOTATION,
+    Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, Effective, KeyStatus, ProjectStatus,
+    RECONCILE_ANNOTATION,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
@@ -33,6 +34,7 @@ pub(super) async fn report(
     facts: &Facts,
     outcome: &Outcome,
 ) -> Action {
+    let object = facts.object.as_ref().unwrap_or(object);
     context.metrics.pass(Kind::ComposioProject, pass_outcome(outcome));
     log(outcome);
     remember_waiting(context, object, facts, outcome);
@@ -117,9 +119,11 @@ fn status(
         }
     }
     let request = object.annotations().get(RECONCILE_ANNOTATION);
+    let deletion_policy = object.spec.deletion_policy.unwrap_or(DeletionPolicy::Retain);
     let mut after = ComposioProjectStatus {
         observed_generation: generation,
         conditions,
+        effective: Some(Effective { deletion_policy: Some(format!("{deletion_policy:?}")) }),
         last_handled_reconcile_at: request.map(|value| value.chars().take(LONGEST_REQUEST).collect()),
         ..before.clone()
     };

@@ -1,9 +1,10 @@
 //! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
 //!
-//! claim → key → settings → Secret → record. Deletion, suspension, namespace and organization come before, in
-//! `validate`, which needs no look at the world.
+//! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
+//! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
 mod create;
+mod delete;
 mod key;
 #[cfg(test)]
 mod laws;
@@ -18,6 +19,7 @@ mod validate;
 use std::time::Duration;
 
 pub(crate) use self::create::name_taken;
+pub use self::delete::{LeaveStep, Leaving, Reach, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::validate::{Wish, validate};
 use super::claim::{Claim, Illegal, Phase, Published, Record};
@@ -71,6 +73,8 @@ pub enum Action {
     /// Write the claim, which announces it; then delete its project, which is ours for certain, empty, and can never
     /// have a key.
     DeleteUnusable(Box<Claim>),
+    /// The claim's project was deleted for an owner that is gone: tombstone, then remove the claim.
+    Bury,
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
@@ -84,7 +88,7 @@ pub enum Action {
 impl Action {
     /// Needs a call to Composio.
     fn is_call(&self) -> bool {
-        !matches!(self, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret)
+        !matches!(self, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret | Action::Bury)
     }
 }
 
@@ -119,7 +123,7 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
     match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
         Phase::KeyPending => key::pending(desired, world, &record.claim),
-        Phase::Deleting => key::deleting(world, &record.claim),
+        Phase::Deleting => delete::undecided(world, &record.claim),
         Phase::Owned => owned(desired, world, record),
     }
 }

@@ -78,6 +78,7 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
+            Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
             Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
         }
     }

@@ -231,6 +231,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
         request_timeout,
         settle_margin,
         observe_interval,
+        tombstone_retention,
         shutdown_timeout,
     } = settings;
     let flags = [
@@ -242,6 +243,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
         ("--request-timeout", milliseconds(*request_timeout)),
         ("--settle-margin", milliseconds(*settle_margin)),
         ("--observe-interval", milliseconds(*observe_interval)),
+        ("--tombstone-retention", milliseconds(*tombstone_retention)),
         ("--shutdown-timeout", milliseconds(*shutdown_timeout)),
     ];
     flags

@@ -32,6 +32,7 @@ impl World {
             request_timeout: Duration::from_secs(2),
             settle_margin: Duration::from_secs(1),
             observe_interval: Duration::from_mins(10),
+            tombstone_retention: Duration::from_hours(2160),
             shutdown_timeout: Duration::from_secs(25),
         }
     }
