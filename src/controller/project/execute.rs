@@ -244,7 +244,7 @@ impl Work<'_> {
                 // Two witnesses tell, when it is settled.
                 Err(CallError::NotFound(_)) => {}
                 Err(error) if error.is_definite() => {
-                    settlement.deletion_answered(DeletionOutcome::Undone).await
+                    settlement.deletion_answered(DeletionOutcome::Undone).await;
                 }
                 Err(_) => {}
             }

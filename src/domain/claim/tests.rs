@@ -45,8 +45,7 @@ fn is_legal(op: &Op, claim: &Claim) -> bool {
     let is_replaced = claim.deletion().is_some_and(|open| open.purpose == Purpose::Replace);
     match op {
         Op::Announce | Op::Recovered { .. } => phase == Phase::Creating,
-        Op::AnnounceKey => phase == Phase::KeyPending,
-        Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
+        Op::AnnounceKey | Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
         Op::AnnounceDeletion(_) => phase != Phase::Creating && claim.attempts().is_empty(),
         Op::Kept => phase == Phase::Deleting,
         Op::Gone => phase == Phase::KeyPending || is_replaced,
