@@ -92,7 +92,7 @@ async fn a_key_in_another_object_is_found_even_if_it_was_there_for_a_moment_only
     scene.found(&mut known, "Organization key in its content of /registry/leases/system/c").await?;
 
     let event = json!({
-        "metadata": {"name": "d"}, "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Create",
+        "metadata": {"name": "d"}, "regarding": {"namespace": TEAM}, "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Create",
         "reason": "Created", "type": "Normal", "reportingController": "x", "reportingInstance": "x",
         "note": format!("the key is {key}")
     });
