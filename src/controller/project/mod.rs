@@ -108,6 +108,7 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
 async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) -> Result<Step, Failure> {
     let mut done = Pass::default();
     for _ in 0..MOST_ACTIONS {
+        context.leads()?;
         let wish = wish(context, object);
         let view = context.organizations.view(&wish.organization);
         let desired = match validate(wish, &view) {
