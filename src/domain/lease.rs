@@ -181,7 +181,8 @@ impl Candidate {
     /// Gives the lead up: what to write, where the Lease is still ours as far as known.
     pub fn release(&mut self, wall: Timestamp) -> Option<Record> {
         self.renewed = None;
-        let seen = self.seen.as_ref().filter(|seen| seen.version.is_some() && seen.record.holder == self.me)?;
+        let seen =
+            self.seen.as_ref().filter(|seen| seen.version.is_some() && seen.record.holder == self.me)?;
         Some(seen.record.released(wall))
     }
 

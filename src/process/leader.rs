@@ -143,7 +143,9 @@ impl Replica {
         if stop.is_cancelled() {
             return Ok(());
         }
-        Err(anyhow!("the lease {LEASE} is lost: {why}; this process ends, and begins anew as a standby where it is restarted"))
+        Err(anyhow!(
+            "the lease {LEASE} is lost: {why}; this process ends, and begins anew as a standby where it is restarted"
+        ))
     }
 
     /// Renews until told to stop; why the Lease is lost otherwise.
@@ -177,7 +179,8 @@ impl Replica {
         match self.bounded(self.api.get_opt(LEASE)).await {
             Ok(found) => {
                 let fallback = self.election.lease_duration;
-                let read = |lease: &Lease| (record(lease, fallback), lease.resource_version().unwrap_or_default());
+                let read =
+                    |lease: &Lease| (record(lease, fallback), lease.resource_version().unwrap_or_default());
                 self.candidate.observe(found.as_ref().map(read), now());
                 self.object = found;
                 true
@@ -236,7 +239,10 @@ impl Replica {
     }
 
     /// A request with a deadline, so that one that hangs is tried again while there is time.
-    async fn bounded<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    async fn bounded<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, kube::Error> {
         let Election { lease_duration, renew_deadline, .. } = self.election;
         let mut limit = renew_deadline / 2;
         if let Some(until) = self.candidate.leads_until() {

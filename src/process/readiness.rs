@@ -57,9 +57,6 @@ impl Readiness {
     pub fn closed(&self) -> Vec<&'static str> {
         let State { open, is_standby } = &*self.state();
         let counts = |gate: &Gate| !is_standby || OF_STANDBY.contains(gate);
-        ALL.iter()
-            .filter(|(gate, _)| !open.contains(gate) && counts(gate))
-            .map(|(_, name)| *name)
-            .collect()
+        ALL.iter().filter(|(gate, _)| !open.contains(gate) && counts(gate)).map(|(_, name)| *name).collect()
     }
 }

@@ -116,8 +116,7 @@ fn is_found(fault: Fault) -> bool {
     let config = Config { cases: 5_000, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, chance);
-    let played = runner
-        .run(&histories(), |(offsets, steps)| play(&mut Model::new(&offsets, fault), &steps));
+    let played = runner.run(&histories(), |(offsets, steps)| play(&mut Model::new(&offsets, fault), &steps));
     played.is_err()
 }
 
