@@ -119,6 +119,7 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
 async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
     let mut seen = OrphanSeen::default();
     for _ in 0..MOST_STEPS {
+        context.leads()?;
         let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
         let ClaimView::Present(record) = claim else {
             return Ok(None);

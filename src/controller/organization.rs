@@ -211,7 +211,8 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
 
 fn client(context: &Context, url: &str) -> Result<Client, String> {
     let base = Url::parse(url).map_err(|error| error.to_string())?;
-    Client::new(base, context.limits, context.call_metrics.clone()).map_err(|error| error.to_string())
+    let client = Client::new(base, context.limits, context.call_metrics.clone());
+    client.map(|client| client.led_by(context.lead.clone())).map_err(|error| error.to_string())
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {

@@ -153,6 +153,7 @@ impl Work<'_> {
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
         let begun = Announced(BootInstant::now());
+        self.context.leads()?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
@@ -275,6 +276,7 @@ impl Work<'_> {
         if begun.elapsed() >= self.context.limits.gate {
             return Err(Failure::conflict("the look at the resource is too old"));
         }
+        self.context.leads()?;
         let written = match existing {
             Some(_) => api.replace(&desired.secret.name, &post_params(), &secret).await,
             None => api.create(&post_params(), &secret).await,

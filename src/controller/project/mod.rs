@@ -114,6 +114,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     keep_finalizer(context, object, facts).await?;
     let mut done = Pass::default();
     for _ in 0..MOST_ACTIONS {
+        context.leads()?;
         let wish = wish(context, object);
         let view = context.organizations.view(&wish.organization);
         let desired = match validate(wish, &view) {
