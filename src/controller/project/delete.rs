@@ -53,6 +53,7 @@ pub(super) async fn pass(
 ) -> Result<Step, Failure> {
     let mut done = Done::default();
     for _ in 0..MOST_STEPS {
+        context.leads()?;
         let Some(subject) = subject(context, object).await? else { return Ok(Step::Ignore) };
         facts.object = Some(subject.object.clone());
         let claim = claim_of(context, &subject).await?;

@@ -111,6 +111,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     if object.metadata.deletion_timestamp.is_some() {
         return Box::pin(delete::pass(context, object, facts)).await;
     }
+    context.leads()?;
     keep_finalizer(context, object, facts).await?;
     let mut done = Pass::default();
     for _ in 0..MOST_ACTIONS {
