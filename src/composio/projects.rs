@@ -14,7 +14,7 @@ use super::metrics::Operation;
 use crate::domain::answer::{Answer, CallError};
 use crate::domain::claim::Receipt;
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::ApiKey;
+use crate::domain::key::{ApiKey, Mask};
 use crate::domain::settings::Settings;
 
 /// Largest page that the API serves (API 12).
@@ -56,6 +56,9 @@ pub struct ProjectDetail {
 pub struct ListedKey {
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Its masked form.
+    #[serde(rename = "key", default)]
+    pub mask: Mask,
 }
 
 #[derive(Deserialize)]

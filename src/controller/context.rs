@@ -16,6 +16,7 @@ use super::ledger::Ledger;
 use super::memory::{Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
+use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
@@ -60,6 +61,10 @@ pub struct Context {
     pub in_flight: InFlight,
     /// Resources that wait for a claim.
     pub waiters: Waiters,
+    /// Published Secrets, as far as the watch on them needs to know.
+    pub publications: Publications,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Failures in a row.
     pub failures: Failures,
     /// Calls with their claim writes: awaited at shutdown, never cancelled.
@@ -95,6 +100,12 @@ impl Context {
             // It was ready a moment ago.
             _ => Err(not_ready(String::new(), None)),
         }
+    }
+
+    /// Asks for a look at a project.
+    pub fn wake_project(&self, namespace: &str, name: &str) {
+        // The receiver lives as long as the process.
+        let _ = self.wake.projects.send(ObjectRef::new(name).within(namespace));
     }
 
     /// Asks for a look at an organization.

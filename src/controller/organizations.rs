@@ -105,9 +105,14 @@ impl Organizations {
         let _ = self.objects.set(objects);
     }
 
+    /// The ComposioOrganization itself, whatever its state.
+    pub fn object(&self, name: &str) -> Option<Arc<ComposioOrganization>> {
+        self.objects.get()?.find(|object| object.name_any() == name)
+    }
+
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))

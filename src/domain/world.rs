@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::claim::{Owner, Record};
+use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
@@ -179,6 +179,8 @@ pub struct Pass {
     pub settings: SettingsView,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
+    /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
+    pub disproved: Option<String>,
 }
 
 /// The world of one project.
@@ -194,6 +196,13 @@ pub struct World {
     pub is_in_flight: bool,
     /// The Secret of the wanted name.
     pub secret: SecretView,
+    /// Version of that Secret, while it holds a key that may be the project's and that the claim does not know: in
+    /// `KeyPending` any, in `Owned` one that is stamped newer than the claim's. It is lost if it is not looked at.
+    pub unproven_key: Option<String>,
+    /// A Secret of ours of another name than the wanted one, which the claim does not know yet.
+    pub earlier: Option<Published>,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Clocks for what is announced and unsettled.
     pub settling: Settling,
     /// What this pass has already done.

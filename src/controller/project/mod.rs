@@ -5,8 +5,11 @@ mod apply_settings;
 mod delete;
 mod execute;
 mod gather;
+mod prove;
+mod publish;
 mod report;
 mod settle;
+mod without_calls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpe
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
 
@@ -114,16 +118,25 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     context.leads()?;
     keep_finalizer(context, object, facts).await?;
     let mut done = Pass::default();
+    let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
+    let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
         context.leads()?;
         let wish = wish(context, object);
         let view = context.organizations.view(&wish.organization);
-        let desired = match validate(wish, &view) {
+        let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
-            Err(step) => return Ok(step),
+            Err(step) => {
+                if matches!(step, Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..))
+                {
+                    without_calls::keep_secret(context, wish, bound_to, facts).await?;
+                }
+                return Ok(step);
+            }
         };
         let organization = context.organization(&desired.organization)?;
-        let gathered = gather::gather(context, &organization, &desired, &done).await?;
+        let now = organization.client.server_now();
+        let gathered = gather::gather(context, now, &desired, &done, bound_to).await?;
         facts.saw(&desired, &gathered.world);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {

@@ -39,13 +39,13 @@ pub(super) async fn report(
     log(outcome);
     remember_waiting(context, object, facts, outcome);
     match guarded(REPORT_DEADLINE, write(context, object, facts, outcome)).await {
-        Ok(()) => next(context, outcome),
+        Ok(()) => next(context, facts, outcome),
         // The cache is behind, or somebody else has written: the next pass sees what is there.
         Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
         // What the pass has done is done: it is not repeated any sooner for the sake of the status.
         Err(failure) => {
             warn!(error = %failure, "the status was not written");
-            next(context, outcome)
+            next(context, facts, outcome)
         }
     }
 }
@@ -222,8 +222,13 @@ async fn announce(
     }
 }
 
-fn next(context: &Context, outcome: &Outcome) -> Action {
+fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
     let longest = context.observe_interval;
+    if let (Outcome::Step(Step::Done), Some(left)) = (outcome, facts.superseded_left)
+        && left < longest
+    {
+        return Action::requeue(left + Duration::from_millis(10));
+    }
     match outcome {
         Outcome::Step(Step::Ignore) => Action::await_change(),
         Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => {

@@ -3,6 +3,7 @@
 
 mod end;
 mod merge;
+mod published;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use self::end::{Deletion, DeletionOutcome, Purpose, Receipt};
 pub use self::merge::{Merge, merge};
+pub use self::published::{Published, Superseded};
 use super::evidence::began_after;
 use super::ids::{OrganizationId, ProjectId, ProjectName, claim_name};
 use super::key::{ApiKey, KeyRecord};
@@ -98,15 +100,6 @@ pub enum Stage {
     Withdrawn,
 }
 
-/// The Secret that workloads read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Name in the owner's namespace.
-    pub name: String,
-    /// UID of the Secret.
-    pub uid: String,
-}
-
 /// What the API last accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppliedSettings {
@@ -151,6 +144,8 @@ pub struct Claim {
     rotation: Option<Rotation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published: Option<Published>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    superseded: Vec<Superseded>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     applied_settings: Option<AppliedSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +194,8 @@ impl Claim {
         rotation: Option<&Rotation> => |claim| claim.rotation.as_ref();
         /// The Secret that workloads read, once recorded.
         published: Option<&Published> => |claim| claim.published.as_ref();
+        /// Secrets that were published under an earlier name and are not removed yet.
+        superseded: &[Superseded] => |claim| &claim.superseded;
         /// What the API last accepted.
         applied_settings: Option<&AppliedSettings> => |claim| claim.applied_settings.as_ref();
     }
@@ -225,6 +222,7 @@ impl Claim {
             key: None,
             rotation: None,
             published: None,
+            superseded: Vec::new(),
             applied_settings: None,
             deletion: None,
             unknown: BTreeMap::new(),
@@ -344,13 +342,6 @@ impl Claim {
     pub fn rebound(mut self, owner: Owner) -> Self {
         self.owner = owner;
         self
-    }
-
-    /// `Owned`: the Secret that workloads read.
-    pub fn publishing(mut self, published: Published) -> Result<Self, Illegal> {
-        self.only_in(Phase::Owned, "publish")?;
-        self.published = Some(published);
-        Ok(self)
     }
 
     /// Any phase but `Creating`: the API accepted or showed these settings.

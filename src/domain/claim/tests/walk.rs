@@ -63,7 +63,9 @@ pub(in crate::domain) enum Op {
     Gone,
     DeletionAnswered { is_gone: bool },
     Rebound,
-    Publish,
+    Publish { name: u8, uid: u8 },
+    RemoveSuperseded { uid: u8 },
+    TakeUp { age: u8 },
     WithSettings,
     OfOrganization,
     Created { attempt: u32, id: u8, has_key: bool },
@@ -96,7 +98,9 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Gone),
         1 => any::<bool>().prop_map(|is_gone| Op::DeletionAnswered { is_gone }),
         1 => Just(Op::Rebound),
-        1 => Just(Op::Publish),
+        2 => (0..3_u8, 0..4_u8).prop_map(|(name, uid)| Op::Publish { name, uid }),
+        1 => (0..4_u8).prop_map(|uid| Op::RemoveSuperseded { uid }),
+        1 => (0..90_u8).prop_map(|age| Op::TakeUp { age }),
         1 => Just(Op::WithSettings),
         1 => Just(Op::OfOrganization),
         3 => (number.clone(), id.clone(), any::<bool>())
@@ -163,6 +167,13 @@ impl Walk {
                 self.replacements.push(number);
                 claim
             }
+            Op::TakeUp { age } => {
+                self.keys += 1;
+                let (key, issued_time) = (key(self.keys), now - SignedDuration::from_secs((*age).into()));
+                let claim = self.record.taking_up(&key, issued_time, &secret())?;
+                self.record.key = Some(key);
+                claim
+            }
             Op::Created { .. } | Op::Regenerated { .. } => {
                 let (attempt, answer) = self.answer(op);
                 self.absorb(attempt, &answer);
@@ -224,9 +235,10 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
             claim.deletion_answered(started_time, outcome)?
         }
         Op::Rebound => claim.rebound(owner("resource-2")),
-        Op::Publish => {
-            claim.publishing(Published { name: "shop".to_owned(), uid: "secret-uid".to_owned() })?
+        Op::Publish { name, uid } => {
+            claim.publishing(Published { name: format!("shop-{name}"), uid: format!("secret-{uid}") }, now)?
         }
+        Op::RemoveSuperseded { uid } => claim.without_superseded(&format!("secret-{uid}")),
         Op::WithSettings => {
             let values: Settings = [(Member::DisplayName, json!("Shop"))].into_iter().collect();
             claim.with_settings(values, now)?

@@ -88,6 +88,10 @@ impl Model {
             is_held: false,
             is_in_flight: self.is_in_flight(),
             secret,
+            // Whoever restores an older ledger is not in this model.
+            unproven_key: None,
+            earlier: None,
+            superseded_retention: Duration::from_hours(1),
             settling,
             pass: pass.clone(),
         }
@@ -148,6 +152,8 @@ impl Model {
                 pass.has_mutated = true;
                 self.publish(key)
             }
+            // Nobody renames a Secret here, and none holds a key that the claim does not know.
+            Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
         }
     }
 
