@@ -29,7 +29,7 @@ use crate::controller::api_error::words;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::secret_watch::{self, Publications};
@@ -202,6 +202,7 @@ impl Operator {
             lead,
             observe_interval: self.settings.observe_interval,
             sightings: Sightings::default(),
+            absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),
