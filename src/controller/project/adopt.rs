@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::execute::Work;
 use super::prove::{Proof, prove};
+use super::publish::still_there;
 use crate::composio::ProjectDetail;
 use crate::controller::api_error::failure;
 use crate::crd::PROJECT_LABEL;
@@ -158,7 +159,7 @@ impl Work<'_> {
 
     /// Writes the claim that takes a project up. Two that do so at once see each other afterwards; both step back.
     pub(super) async fn take_up(&self, claim: &Claim, key: Option<&ProvenKey>) -> Result<(), Failure> {
-        self.still_there().await?;
+        still_there(self.context, self.desired).await?;
         let key = key.map(|proven| &proven.key);
         let ledger = &self.context.ledger;
         let written = match &self.world.claim {

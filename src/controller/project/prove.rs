@@ -2,6 +2,8 @@
 //! but what looks like a project key and fits a mask that the project lists; and what the API says about a proof that
 //! fails is for nobody: status must not become an oracle.
 
+use tracing::debug;
+
 use crate::controller::organizations::Organization;
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::ids::ProjectId;
@@ -16,7 +18,8 @@ pub(super) enum Proof {
     Dead,
     /// Not the form of a project key, or no key of the project has its mask. It was sent nowhere.
     NotOfThisProject,
-    /// Nothing was shown, neither way. The words are for the log.
+    /// Nothing was shown, neither way. It may be given to `Context::call_failure`: what the API said about the key itself
+    /// is not in it.
     Unsure(CallError),
 }
 
@@ -38,6 +41,12 @@ pub(super) async fn prove(organization: &Organization, id: &ProjectId, candidate
     match client.prove_key(candidate).await {
         Ok(()) => Proof::Lives,
         Err(CallError::Credential(CredentialProblem::ProjectKey, _)) => Proof::Dead,
-        Err(error) => Proof::Unsure(error),
+        Err(error @ CallError::Throttled(_)) => Proof::Unsure(error),
+        // Whoever writes a Secret must not make the organization's own key look refused.
+        Err(error) => {
+            debug!(%error, "a key that was found could not be proven");
+            let words = "a key that was found in a Secret could not be proven".to_owned();
+            Proof::Unsure(CallError::Unknown { words, status: None })
+        }
     }
 }
