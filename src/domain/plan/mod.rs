@@ -197,25 +197,28 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     {
         return Ok(step);
     }
-    let missing = match missing::next(desired, world, claim)? {
-        missing::Next::Do(action) => return Ok(Step::Do(action)),
-        missing::Next::Later(step) => Some(step),
-        missing::Next::There => None,
-    };
+    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
+    let missing = missing::next(desired, world, claim)?;
+    if let missing::Next::Do(action) = &missing
+        && is_open(action)
+    {
+        return Ok(Step::Do(action.clone()));
+    }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     if let settings::Next::Do(action) = &settings
         && is_open(action)
-        && missing.is_none()
+        && matches!(missing, missing::Next::There)
     {
         return Ok(Step::Do(action.clone()));
     }
     if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
         return Ok(step);
     }
-    if let Some(step) = missing {
-        return Ok(step);
+    match missing {
+        missing::Next::Later(step) => return Ok(step),
+        missing::Next::Do(_) => return Ok(throttled(desired)),
+        missing::Next::There => {}
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
