@@ -219,9 +219,9 @@ impl Scene {
         });
         let notes: Vec<_> = ours.filter_map(|event| event.note).collect();
         let secrets = self.api::<Secret>().list(&params).await.expect("a list").items;
-        let texts = [serde_json::to_string(&statuses), serde_json::to_string(&notes)]
-            .map(|text| text.expect("objects are JSON").replace(&self.namespace, "(own)"));
-        for text in &texts {
+        let statuses = statuses.iter().map(|status| serde_json::to_string(status).expect("it is JSON"));
+        for text in statuses.chain(notes) {
+            let text = text.replace(&self.namespace, "(own)");
             // What the tenant has asked for itself is repeated to it.
             for word in self.secrets_of_others().into_iter().filter(|word| !written.contains(word)) {
                 assert!(!text.contains(&word), "the tenant is told {word}: {text}");

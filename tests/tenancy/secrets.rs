@@ -3,7 +3,7 @@
 use composio_operator::crd::ComposioProject;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use testbed::canary::Kind;
 use testbed::eventually::eventually;
@@ -197,6 +197,31 @@ async fn an_owner_in_another_namespace_moves_nothing() {
     })
     .await;
     scene.ends("mine", "True", "Reconciled").await;
+    scene.others_untouched().await;
+    scene.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_put_in_the_place_of_the_published_one_is_not_filled_with_the_key() {
+    let mut scene = Scene::start().await;
+    scene.apply("mine", json!({})).await;
+    scene.ends("mine", "True", "Reconciled").await;
+    scene.looked_at("mine").await;
+    scene.remember().await;
+    let published = scene.api::<Secret>().get("mine").await.unwrap();
+    // Nobody can take the place while the operator restores it.
+    scene.world.stop_operator().await;
+    scene.api::<Secret>().delete("mine", &DeleteParams::default()).await.unwrap();
+    let metadata = json!({
+        "name": "mine", "labels": published.metadata.labels, "annotations": published.metadata.annotations
+    });
+    // Such as one that something else reads and sends on.
+    scene.put::<Secret>(json!({"metadata": metadata, "stringData": {"other": "content"}})).await;
+    let replaced = scene.api::<Secret>().get("mine").await.unwrap();
+    scene.world.start_operator().await;
+    scene.ends("mine", "False", "SecretConflict").await;
+    assert_eq!(scene.api::<Secret>().get("mine").await.unwrap(), replaced);
+    scene.api::<ComposioProject>().delete("mine", &DeleteParams::default()).await.unwrap();
     scene.others_untouched().await;
     scene.finish(&[]).await;
 }
