@@ -11,6 +11,7 @@ use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
+use crate::domain::takeover::Presence;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,6 +64,33 @@ impl Sightings {
             let since = sighting.nothing_since.unwrap_or_else(BootInstant::now);
             sighting.nothing_since = is_witness.then_some(since);
         }
+    }
+}
+
+/// Projects that were not found at Composio, by the UID of their claim: since when, and never found since.
+#[derive(Default)]
+pub struct Absences(Mutex<HashMap<String, BootInstant>>);
+
+impl Absences {
+    /// Notes what both witnesses say.
+    pub fn looked(&self, claim_uid: &str, is_gone: bool, settle: Duration) -> Presence {
+        let mut absences = lock(&self.0);
+        if !is_gone {
+            absences.remove(claim_uid);
+            return Presence::There;
+        }
+        let since = *absences.entry(claim_uid.to_owned()).or_insert_with(BootInstant::now);
+        if since.elapsed() >= settle { Presence::GoneAgain } else { Presence::Gone }
+    }
+
+    /// Since when a project has been gone.
+    pub fn gone_for(&self, claim_uid: &str) -> Option<Duration> {
+        lock(&self.0).get(claim_uid).copied().map(BootInstant::elapsed)
+    }
+
+    /// Forgets a claim, which has no project any more.
+    pub fn forget(&self, claim_uid: &str) {
+        lock(&self.0).remove(claim_uid);
     }
 }
 

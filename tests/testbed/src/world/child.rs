@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use composio_operator::process::settings::{LogFormat, Settings};
+use composio_operator::process::settings::{Election, LogFormat, Settings};
 use kube::config::Kubeconfig;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
@@ -248,8 +248,12 @@ fn arguments(settings: &Settings) -> Vec<String> {
         request_timeout,
         settle_margin,
         observe_interval,
+        tombstone_retention,
+        superseded_retention,
         shutdown_timeout,
+        election,
     } = settings;
+    let Election { leader_elect, lease_duration, renew_deadline, retry_period } = election;
     let flags = [
         ("--namespace", namespace.clone()),
         ("--watch-namespaces", watch_namespaces.join(",")),
@@ -259,7 +263,13 @@ fn arguments(settings: &Settings) -> Vec<String> {
         ("--request-timeout", milliseconds(*request_timeout)),
         ("--settle-margin", milliseconds(*settle_margin)),
         ("--observe-interval", milliseconds(*observe_interval)),
+        ("--tombstone-retention", milliseconds(*tombstone_retention)),
+        ("--superseded-retention", milliseconds(*superseded_retention)),
         ("--shutdown-timeout", milliseconds(*shutdown_timeout)),
+        ("--leader-elect", leader_elect.to_string()),
+        ("--lease-duration", milliseconds(*lease_duration)),
+        ("--renew-deadline", milliseconds(*renew_deadline)),
+        ("--retry-period", milliseconds(*retry_period)),
     ];
     flags
         .into_iter()
