@@ -13,11 +13,11 @@ use tokio_util::task::TaskTracker;
 use super::api_error::failure;
 use super::events::Events;
 use super::ledger::Ledger;
-use super::memory::{Failures, InFlight, Sightings, Waiters};
+use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
 use super::secret_watch::Publications;
-use crate::composio::{CallMetrics, Limits};
+use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::claim::Owner;
@@ -51,10 +51,14 @@ pub struct Context {
     pub organizations: Organizations,
     /// Bounds of the safety protocols.
     pub limits: Limits,
+    /// Whether this process leads.
+    pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
     /// First sights of what is announced.
     pub sightings: Sightings,
+    /// Projects that were not found.
+    pub absences: Absences,
     /// Claims whose answer is awaited.
     pub in_flight: InFlight,
     /// Resources that wait for a claim.
@@ -80,6 +84,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Nothing is begun and nothing is written by a process that does not lead any more; only the answers that it waits
+    /// for are put into their claims.
+    pub fn leads(&self) -> Result<(), Failure> {
+        if self.lead.is_held() { Ok(()) } else { Err(Failure::conflict("another process leads now")) }
+    }
+
     /// The claims that are not settled, as far as the watch knows.
     pub fn unsettled_claims(&self) -> Vec<Arc<PartialObjectMeta<Secret>>> {
         self.claims.get().map(Store::state).unwrap_or_default()

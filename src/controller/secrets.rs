@@ -6,20 +6,22 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
 use super::ledger::FIELD_MANAGER;
-use crate::crd::{KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
+use crate::crd::{ComposioProject, KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
 use crate::domain::claim::Record;
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::template::{InvalidTemplate, render};
-use crate::domain::world::{Desired, SecretView};
+use crate::domain::world::{DeletionPolicy, Desired, SecretView};
 
 /// What of a Secret is ours. It holds the key: no `Debug`.
 struct Content {
     data: BTreeMap<String, ByteString>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// UID of the resource that the Secret goes with, and its reference; none where everything is retained.
+    owner: Option<OwnerReference>,
 }
 
 /// Renders what the Secret must hold; `None` while there is no key.
@@ -49,7 +51,19 @@ fn content(desired: &Desired, record: &Record) -> Result<Option<Content>, Invali
     labels.insert(PROJECT_LABEL.to_owned(), desired.name.clone());
     let mut annotations = desired.secret.annotations.clone();
     annotations.insert(KEY_ISSUED_ANNOTATION.to_owned(), about.issued_time.to_string());
-    Ok(Some(Content { data, labels, annotations }))
+    Ok(Some(Content { data, labels, annotations, owner: owner(desired) }))
+}
+
+/// The reference by which the API server removes the Secret together with the resource.
+fn owner(desired: &Desired) -> Option<OwnerReference> {
+    (desired.deletion_policy != DeletionPolicy::Retain).then(|| OwnerReference {
+        api_version: ComposioProject::api_version(&()).into_owned(),
+        kind: ComposioProject::kind(&()).into_owned(),
+        name: desired.name.clone(),
+        uid: desired.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    })
 }
 
 /// Whose the Secret is, and whether anything of ours differs. `is_remembered`: this process has written it.
@@ -168,6 +182,7 @@ pub fn new(desired: &Desired, record: &Record) -> Result<Option<Secret>, Invalid
             namespace: Some(desired.namespace.clone()),
             labels: Some(content.labels),
             annotations: Some(content.annotations),
+            owner_references: content.owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(content.data),
@@ -196,6 +211,11 @@ pub fn updated(
     );
     let annotations = earlier(&["f:metadata", "f:annotations"]);
     merge(secret.metadata.annotations.get_or_insert_default(), content.annotations, &annotations);
+    let others = existing.owner_references().iter().filter(|owner| owner.uid != desired.uid).cloned();
+    let owners: Vec<_> = others.chain(content.owner).collect();
+    if owners != existing.owner_references() {
+        secret.metadata.owner_references = Some(owners);
+    }
     Ok(Some(secret))
 }
 

@@ -21,18 +21,19 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::http;
+use super::leader::{End, LeaderMetric, Replica};
 use super::readiness::{Gate, Readiness};
 use super::settings::Settings;
-use crate::composio::{CallMetrics, is_loopback};
+use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::secret_watch::{self, Publications};
-use crate::controller::{claims, organization, project};
+use crate::controller::{claims, organization, project, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
 /// How long the first probes of the organizations may keep the projects waiting.
@@ -97,6 +98,7 @@ async fn signal() -> &'static str {
 impl Operator {
     /// Binds the HTTP address. Cancel `stop` to shut down.
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
+        settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
         Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
     }
@@ -117,6 +119,10 @@ impl Operator {
         let (metrics, call_metrics) = (ReconcileMetrics::default(), CallMetrics::default());
         metrics.register(&mut registry);
         call_metrics.register(&mut registry);
+        let is_alone = !self.settings.election.leader_elect;
+        let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
+        registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
             info!(http.address = %address, "serving /livez, /readyz and /metrics");
@@ -124,15 +130,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result =
-            match self.stop.clone().run_until_cancelled_owned(self.start(metrics, call_metrics)).await {
-                None => Ok(()),
-                Some(Ok((context, controllers))) => {
-                    self.work(&context, controllers).await;
-                    Ok(())
-                }
-                Some(Err(error)) => Err(error),
-            };
+        let result = self.lead_and_work(lead, metrics, call_metrics).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -141,15 +139,47 @@ impl Operator {
         result
     }
 
+    /// Works, or stands by until the lead is free and then works.
+    async fn lead_and_work(
+        &self,
+        lead: Lead,
+        metrics: ReconcileMetrics,
+        call_metrics: CallMetrics,
+    ) -> anyhow::Result<()> {
+        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
+        if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
+            return Ok(());
+        }
+        self.readiness.open(Gate::CrdsEstablished);
+        let halt = self.stop.child_token();
+        let work = async {
+            let start = self.start(lead.clone(), metrics, call_metrics);
+            match halt.clone().run_until_cancelled_owned(start).await {
+                None => Ok(End::Finished),
+                Some(Err(error)) => Err(error),
+                Some(Ok((context, wakes))) => Ok(self.work(&context, wakes, &halt).await),
+            }
+        };
+        if !self.settings.election.leader_elect {
+            self.readiness.open(Gate::LeaseObserved);
+            return work.await.map(drop);
+        }
+        let (client, election) = (self.client.clone(), self.settings.election.clone());
+        let mut replica = Replica::new(client, &self.settings.namespace, election, lead.clone());
+        if !replica.acquire(|| self.readiness.open(Gate::LeaseObserved), &self.stop).await {
+            return Ok(());
+        }
+        self.readiness.stand_by(false);
+        replica.during(work, halt.clone(), &self.stop).await
+    }
+
     /// Waits for what the controllers need.
     async fn start(
         &self,
+        lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
-        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
-        self.await_crds().await;
-        self.readiness.open(Gate::CrdsEstablished);
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
                 Ok(ledger) => break ledger,
@@ -169,8 +199,10 @@ impl Operator {
             ledger,
             organizations: Organizations::default(),
             limits: self.settings.limits(),
+            lead,
             observe_interval: self.settings.observe_interval,
             sightings: Sightings::default(),
+            absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),
@@ -208,9 +240,9 @@ impl Operator {
         }
     }
 
-    /// Runs the controllers until stopped, then lets what is running finish.
-    async fn work(&self, context: &Arc<Context>, wakes: Wakes) {
-        let stop = self.stop.clone();
+    /// Runs the controllers until halted, then lets what is running finish.
+    async fn work(&self, context: &Arc<Context>, wakes: Wakes, halt: &CancellationToken) -> End {
+        let stop = halt.clone();
         let projects: Projects = Arc::default();
         let (organizations, run_organizations) = organization::controller(
             context.clone(),
@@ -226,7 +258,9 @@ impl Operator {
         );
         // Set once, here.
         let _ = context.claims.set(claims.clone());
-        let mut running: Vec<BoxFuture<'static, ()>> = vec![run_organizations.boxed(), run_claims.boxed()];
+        let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
+        let mut running: Vec<BoxFuture<'static, ()>> =
+            vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];
         let mut stores = Vec::new();
         for Watched { projects, secrets, wake } in self.project_apis(wakes.projects) {
             let workers = self.settings.workers;
@@ -252,8 +286,14 @@ impl Operator {
             tokio::time::sleep(self.settings.shutdown_timeout).await;
         };
         tokio::select! {
-            () = running => info!("stopped"),
-            () = deadline => warn!("stopped before everything had finished; the claims know what is open"),
+            () = running => {
+                info!("stopped");
+                End::Finished
+            }
+            () = deadline => {
+                warn!("stopped before everything had finished; the claims know what is open");
+                End::CutShort
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use crate::controller::evidence;
 use crate::controller::organizations::Organization;
 use crate::controller::secrets::UnprovenKey;
 use crate::domain::answer::CallError;
-use crate::domain::claim::{Claim, Origin, Phase, Record};
+use crate::domain::claim::{Claim, DeletionOutcome, Origin, Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProjectId;
 use crate::domain::plan::{Action, name_taken};
@@ -61,6 +61,10 @@ pub(super) async fn execute(
             pass.evidence = Some(found);
             Ok(())
         }
+        Action::Bury => {
+            let buried = context.ledger.bury(work.record()?, work.world.settling.now).await;
+            buried.map_err(|error| failure("writing the tombstone", &error))
+        }
         Action::ReadProject => {
             let id = project_id(&work.record()?.claim)?;
             let is_gone = organization.client.is_gone(&organization.key, &id).await;
@@ -87,6 +91,18 @@ pub(super) async fn execute(
         Action::RemoveSuperseded(old, claim) => {
             remove_superseded(context, desired, &old).await?;
             work.write_claim(&claim).await.map(drop)
+        }
+        Action::ReadCandidate => {
+            pass.take_over.candidate = Some(work.read_candidate(secret.as_ref()).await?);
+            Ok(())
+        }
+        Action::TakeUp { claim, key } => {
+            pass.take_over.candidate = None;
+            work.take_up(&claim, key.as_deref()).await
+        }
+        Action::LookForProject => {
+            pass.take_over.presence = Some(work.look_for_project().await?);
+            Ok(())
         }
     }
 }
@@ -115,8 +131,11 @@ impl Work<'_> {
     async fn write_claim(&self, claim: &Claim) -> Result<Record, Failure> {
         let ledger = &self.context.ledger;
         let written = match &self.world.claim {
-            ClaimView::Present(record) => ledger.update(record, claim, record.key.as_ref()).await,
-            ClaimView::Absent => ledger.create(claim).await,
+            // A claim that lost its project has lost its key.
+            ClaimView::Present(record) => {
+                ledger.update(record, claim, record.key.as_ref().filter(|_| claim.key().is_some())).await
+            }
+            ClaimView::Absent => ledger.create(claim, None).await,
             ClaimView::Unreadable(why) => {
                 return Err(Failure::terminal(Reason::ClaimUnreadable, why.clone()));
             }
@@ -141,6 +160,7 @@ impl Work<'_> {
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
         let begun = Announced(BootInstant::now());
+        self.context.leads()?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
@@ -200,6 +220,7 @@ impl Work<'_> {
     /// Returns whether Composio refuses to issue a key.
     async fn acquire_key(&self, claim: &Claim, attempt: u32) -> Result<bool, Failure> {
         let id = project_id(claim)?;
+        self.nobody_elses(claim).await?;
         let regenerate = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
             let result = client.regenerate_key(key, announced, &id).await;
@@ -226,12 +247,14 @@ impl Work<'_> {
         let id = project_id(claim)?;
         let delete = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
-            let result = client.delete_project(key, announced, &id).await;
+            let result = client.delete_project(key, announced, &id, false).await;
             match &result {
-                Ok(()) => settlement.deletion_answered(true).await,
+                Ok(receipt) => settlement.deletion_answered(DeletionOutcome::Done(receipt.clone())).await,
                 // Two witnesses tell, when it is settled.
                 Err(CallError::NotFound(_)) => {}
-                Err(error) if error.is_definite() => settlement.deletion_answered(false).await,
+                Err(error) if error.is_definite() => {
+                    settlement.deletion_answered(DeletionOutcome::Undone).await;
+                }
                 Err(_) => {}
             }
             result.err()

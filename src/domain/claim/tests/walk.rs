@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::domain::answer::Answer;
-use crate::domain::claim::{Claim, Illegal, Merge, Owner, Published, Record, merge};
+use crate::domain::claim::{
+    Claim, DeletionOutcome, Illegal, Merge, Owner, Published, Purpose, Receipt, Record, merge,
+};
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::{Member, Settings};
@@ -65,7 +67,7 @@ pub(in crate::domain) enum Op {
     AnnounceKey,
     KeyRefused { attempt: u32 },
     KeyMissed { attempt: u32 },
-    AnnounceDeletion,
+    AnnounceDeletion(Purpose),
     Kept,
     Gone,
     DeletionAnswered { is_gone: bool },
@@ -99,7 +101,8 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::AnnounceKey),
         1 => number.clone().prop_map(|attempt| Op::KeyRefused { attempt }),
         1 => number.clone().prop_map(|attempt| Op::KeyMissed { attempt }),
-        2 => Just(Op::AnnounceDeletion),
+        3 => prop_oneof![Just(Purpose::Replace), Just(Purpose::Delete), Just(Purpose::DeleteAndRevoke)]
+            .prop_map(Op::AnnounceDeletion),
         1 => Just(Op::Kept),
         1 => Just(Op::Gone),
         1 => any::<bool>().prop_map(|is_gone| Op::DeletionAnswered { is_gone }),
@@ -217,6 +220,11 @@ impl Walk {
     }
 }
 
+/// Composio's word that a project is deleted.
+pub(in crate::domain) fn receipt() -> DeletionOutcome {
+    DeletionOutcome::Done(Receipt { request_id: "request-1".to_owned(), revoke_job_id: None })
+}
+
 fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
     Ok(match op {
         Op::Refused { attempt, conflict } => claim.refused(*attempt, *conflict),
@@ -227,12 +235,13 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
         Op::SettledButYoungest => claim.settled_but_youngest(),
         Op::KeyRefused { attempt } => claim.key_refused(*attempt),
         Op::KeyMissed { attempt } => claim.key_missed(*attempt, SETTLE)?,
-        Op::AnnounceDeletion => claim.announce_deletion(now)?,
+        Op::AnnounceDeletion(purpose) => claim.announce_deletion(now, *purpose)?,
         Op::Kept => claim.kept()?,
         Op::Gone => claim.gone()?,
         Op::DeletionAnswered { is_gone } => {
             let started_time = claim.deletion_started_time();
-            claim.deletion_answered(started_time, *is_gone)?
+            let outcome = if *is_gone { receipt() } else { DeletionOutcome::Undone };
+            claim.deletion_answered(started_time, outcome)?
         }
         Op::Rebound => claim.rebound(owner("resource-2")),
         Op::Publish { name, uid } => {

@@ -14,6 +14,7 @@ use crate::domain::plan::laws::settings;
 use crate::domain::plan::model::{SETTLE, desired, owner};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
+use crate::domain::takeover::{TakeOverSeen, TakeOverView};
 use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
 
 fn spans() -> impl Strategy<Value = Duration> {
@@ -78,6 +79,7 @@ fn pass() -> impl Strategy<Value = Pass> {
             settings,
             has_mutated,
             disproved,
+            take_over: TakeOverSeen::default(),
         },
     )
 }
@@ -183,6 +185,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
                 earlier,
                 superseded_retention,
                 settling,
+                take_over: TakeOverView::default(),
                 pass,
             };
             Case(wish, world)
