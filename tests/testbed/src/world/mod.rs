@@ -44,6 +44,7 @@ pub struct World {
     /// The organization that ComposioOrganization `default` stands for.
     pub organization: Organization,
     operator: Option<Running>,
+    is_led_by_lease: bool,
 }
 
 #[expect(
@@ -82,6 +83,7 @@ impl World {
             control,
             organization,
             operator: None,
+            is_led_by_lease: false,
         };
         let (system, namespace) = (world.system.clone(), world.namespace.clone());
         world.create_namespace(&system).await;
