@@ -84,6 +84,8 @@ pub(super) struct Reply {
     pub(super) body: Value,
     /// Server time of the answer.
     pub(super) time: Timestamp,
+    /// The `x-request-id` that was sent.
+    pub(super) request_id: String,
 }
 
 /// Client of one endpoint; cheap to clone.
@@ -199,7 +201,7 @@ impl Client {
         if !self.1.is_held_for(lead_needed) {
             return Err(CallError::NotSent("this process does not lead, or not for long enough".to_owned()));
         }
-        self.within(deadline, self.exchange(builder)).await
+        self.within(deadline, self.exchange(builder, request_id)).await
     }
 
     /// Waits for an answer until the deadline. After it, one that is there already is still taken, but nothing is sent:
@@ -226,7 +228,7 @@ impl Client {
         late.unwrap_or_else(|| Err(unknown("no answer in time", None)))
     }
 
-    async fn exchange(&self, builder: reqwest::RequestBuilder) -> Result<Reply, CallError> {
+    async fn exchange(&self, builder: reqwest::RequestBuilder, request_id: &str) -> Result<Reply, CallError> {
         let mut response = builder.send().await.map_err(transport)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(date) = headers.get(DATE).and_then(|date| date.to_str().ok()) {
@@ -243,7 +245,7 @@ impl Client {
             return Err(classify(status, retry_after(&headers), &body));
         }
         match serde_json::from_slice(&body) {
-            Ok(body) => Ok(Reply { body, time: self.server_now() }),
+            Ok(body) => Ok(Reply { body, time: self.server_now(), request_id: request_id.to_owned() }),
             Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
         }
     }

@@ -12,8 +12,10 @@ use crate::composio::{BootInstant, Client};
 use crate::crd::ComposioOrganization;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
+use crate::domain::plan::Reach;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
 
 /// How long a settings endpoint that is gone is not tried again.
@@ -27,6 +29,8 @@ pub struct Organization {
     pub template: String,
     /// `spec.projectDefaults.settings`.
     pub defaults: Settings,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
@@ -85,6 +89,11 @@ struct Breaker {
     closed_until: Instant,
 }
 
+fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
+    let reach = organization.client.paused_for().map_or(Reach::Open, Reach::Paused);
+    (reach, Some(organization))
+}
+
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
@@ -99,12 +108,33 @@ impl Organizations {
         let _ = self.objects.set(objects);
     }
 
+    /// The ComposioOrganization itself, whatever its state.
+    pub fn object(&self, name: &str) -> Option<Arc<ComposioOrganization>> {
+        self.objects.get()?.find(|object| object.name_any() == name)
+    }
+
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
+    }
+
+    /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
+    /// goes together with the projects.
+    pub fn for_deletion(&self, name: &str) -> (Reach, Option<Arc<Organization>>) {
+        let blocked = |why: &str| (Reach::Blocked(format!("organization {name:?}: {why}")), None);
+        match self.get(name) {
+            None => blocked(Reason::OrganizationNotFound.text()),
+            Some(State::Unproven) => (Reach::Waiting(String::new()), None),
+            Some(State::Ready(organization)) => open(organization),
+            Some(State::NotReady(reason)) => match self.last(name) {
+                Some(last) if reason == Reason::KeySecretMissing => open(last),
+                _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
+                _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
+            },
+        }
     }
 
     /// As the organization was when calls were possible last.
@@ -119,8 +149,8 @@ impl Organizations {
         let before = all.remove(name);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
-                (&now.defaults, now.client.base_url(), &now.id)
-                    != (&before.defaults, before.client.base_url(), &before.id)
+                (&now.defaults, now.client.base_url(), &now.id, &now.permits)
+                    != (&before.defaults, before.client.base_url(), &before.id, &before.permits)
             }
             (State::Ready(_), _) => true,
             _ => false,
@@ -149,6 +179,7 @@ impl Organizations {
                 id: organization.id.clone(),
                 template: organization.template.clone(),
                 defaults: organization.defaults.clone(),
+                permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
                 base_url: organization.client.base_url().to_owned(),
                 paused_for: organization.client.paused_for(),

@@ -78,7 +78,16 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
-            Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
+            Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
+            Action::ProveKey | Action::RemoveSuperseded(..) => {
+                self.law(false, "nothing is proven or removed without a cause");
+            }
+            Action::Conclude(..)
+            | Action::ReadEvidence
+            | Action::ReadSettings
+            | Action::ReadCandidate
+            | Action::TakeUp { .. }
+            | Action::LookForProject => {}
         }
     }
 
