@@ -131,7 +131,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = self.lead_and_work(lead, metrics, call_metrics).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -171,7 +171,7 @@ impl Operator {
             return Ok(());
         }
         self.readiness.stand_by(false);
-        replica.during(work, halt.clone(), &self.stop).await
+        replica.during(Box::pin(work), halt.clone(), &self.stop).await
     }
 
     /// Waits for what the controllers need.

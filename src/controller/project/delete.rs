@@ -262,6 +262,7 @@ impl Work<'_> {
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
         let record = self.record()?;
         let begun = Announced(BootInstant::now());
+        self.context.leads()?;
         let announced = self.context.ledger.update(record, claim, record.key.as_ref()).await;
         let announced = announced.map_err(|error| failure("writing the claim", &error))?;
         self.context.sightings.settling(&announced, self.settling.now, self.settling.settle);
