@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use testbed::canary::Kind;
 use testbed::emulator::{Operation, ProjectState, ThirdPartyProject};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
@@ -33,6 +34,7 @@ fn grant(name: &str, namespace: &str) -> Value {
 
 /// Writes a Secret of a tenant.
 async fn secret(world: &World, name: &str, entry: &str, value: &str) {
+    world.history.permit(Kind::Project, &world.namespace, name);
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {entry: value}
     });
