@@ -308,6 +308,7 @@ fn the_histories_get_to_every_end_and_through_every_turn() {
         "the key was asked for again",
         "an unusable project was deleted",
         "taken back",
+        "gone twice",
         "removed",
     ];
     for wanted in ends.into_iter().chain(turns) {
