@@ -199,11 +199,6 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     let missing = missing::next(desired, world, claim)?;
-    if let missing::Next::Do(action) = &missing
-        && is_open(action)
-    {
-        return Ok(Step::Do(action.clone()));
-    }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
     if let settings::Next::Do(action) = &settings
@@ -217,6 +212,7 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     match missing {
         missing::Next::Later(step) => return Ok(step),
+        missing::Next::Do(action) if is_open(&action) => return Ok(Step::Do(action)),
         missing::Next::Do(_) => return Ok(throttled(desired)),
         missing::Next::There => {}
     }
