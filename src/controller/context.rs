@@ -15,9 +15,10 @@ use super::brake::Brake;
 use super::events::Events;
 use super::in_use::InUse;
 use super::ledger::Ledger;
-use super::memory::{Failures, InFlight, Sightings, Waiters};
+use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
+use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
@@ -62,10 +63,16 @@ pub struct Context {
     pub brake: Brake,
     /// First sights of what is announced.
     pub sightings: Sightings,
+    /// Projects that were not found.
+    pub absences: Absences,
     /// Claims whose answer is awaited.
     pub in_flight: InFlight,
     /// Resources that wait for a claim.
     pub waiters: Waiters,
+    /// Published Secrets, as far as the watch on them needs to know.
+    pub publications: Publications,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Failures in a row.
     pub failures: Failures,
     /// Calls with their claim writes: awaited at shutdown, never cancelled.
@@ -101,6 +108,12 @@ impl Context {
             // It was ready a moment ago.
             _ => Err(not_ready(String::new(), None)),
         }
+    }
+
+    /// Asks for a look at a project.
+    pub fn wake_project(&self, namespace: &str, name: &str) {
+        // The receiver lives as long as the process.
+        let _ = self.wake.projects.send(ObjectRef::new(name).within(namespace));
     }
 
     /// Asks for a look at an organization.

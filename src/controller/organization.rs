@@ -25,16 +25,20 @@ use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
 use crate::composio::Client;
 use crate::crd::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, HeldStatus,
+    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
+    DEFAULT_ENDPOINT, GrantSpec, HeldStatus,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::brake::DEFAULT_LIMIT;
 use crate::domain::condition::Condition;
 use crate::domain::failure::{Class, Failure, backoff};
+use crate::domain::header::Identity;
 use crate::domain::held::Held;
+use crate::domain::ids::ProjectId;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::{Grant, Permits};
 
 /// Most passes at once.
 const WORKERS: u16 = 4;
@@ -191,8 +195,9 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         (_, Some(held)) => Verdict::not(Reason::LedgerMoved, format!("it has {} records", held.count)),
         (Verdict::Ready(mut organization, seen), None) => {
             match context.identify(object, &header, &mut organization, &seen).await {
-                Ok(Ok(())) => Verdict::Ready(organization, seen),
-                Ok(Err(why)) => Verdict::not(Reason::OrganizationMismatch, why),
+                Ok(Identity::Accepted) => Verdict::Ready(organization, seen),
+                Ok(Identity::Other(why)) => Verdict::not(Reason::OrganizationMismatch, why),
+                Ok(Identity::Unclear(left)) => Verdict::Keep(left),
                 Err(failure) => Verdict::failed(failure),
             }
         }
@@ -250,6 +255,8 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         project_name_template,
         project_defaults,
         limits,
+        grants,
+        adoption,
         suspend,
     } = &object.spec;
     if suspend.unwrap_or(false) {
@@ -291,6 +298,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
         id: unasked.and_then(|known| known.id.clone()),
@@ -299,6 +307,18 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
     };
     Verdict::Ready(Box::new(organization), seen)
+}
+
+fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
+    // The schema has checked the ids; one that could not be sent would permit nothing.
+    let id = |id: &String| ProjectId::try_from(id.clone());
+    let grant = |grant: &GrantSpec| {
+        let GrantSpec { project_name, namespace, project_id } = grant;
+        let project_id = project_id.as_ref().map(id).transpose().ok()?;
+        Some(Grant { project_name: project_name.clone(), namespace: namespace.clone(), project_id })
+    };
+    let with_key = adoption == Some(AdoptionPolicy::WithKey);
+    Permits { grants: grants.iter().filter_map(grant).collect(), with_key }
 }
 
 fn client(context: &Context, url: &str) -> Result<Client, String> {

@@ -15,6 +15,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::plan::Reach;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
 
 /// How long a settings endpoint that is gone is not tried again.
@@ -28,6 +29,8 @@ pub struct Organization {
     pub template: String,
     /// `spec.projectDefaults.settings`.
     pub defaults: Settings,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
@@ -114,9 +117,14 @@ impl Organizations {
         let _ = self.objects.set(objects);
     }
 
+    /// The ComposioOrganization itself, whatever its state.
+    pub fn object(&self, name: &str) -> Option<Arc<ComposioOrganization>> {
+        self.objects.get()?.find(|object| object.name_any() == name)
+    }
+
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
@@ -189,8 +197,9 @@ impl Organizations {
         let before = all.remove(name);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
-                let all =
-                    |known: &Organization| (known.id.clone(), known.is_identified, known.deletions_per_hour);
+                let all = |known: &Organization| {
+                    (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
+                };
                 (&now.defaults, now.client.base_url(), all(now))
                     != (&before.defaults, before.client.base_url(), all(before))
             }
@@ -224,6 +233,7 @@ impl Organizations {
                 id: organization.id.clone(),
                 template: organization.template.clone(),
                 defaults: organization.defaults.clone(),
+                permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
                 base_url: organization.client.base_url().to_owned(),
                 paused_for: organization.client.paused_for(),

@@ -2,6 +2,7 @@
 //! which organization at Composio each ComposioOrganization has shown. How it is kept is `controller::header`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,26 +102,40 @@ pub struct Sight<'a> {
     pub pinned: Option<&'a OrganizationId>,
     /// The id that the list shows; nothing where it is empty.
     pub seen: Option<&'a OrganizationId>,
-    /// Projects that have been in the ledger for longer than a list may be behind.
-    pub owned: usize,
+    /// Projects in the ledger, and how long the oldest has been there.
+    pub owned: Option<(usize, Duration)>,
+    /// How long a list may be behind.
+    pub settle: Duration,
 }
 
-/// Whether the key belongs to the organization that it is meant for; an error says in words why not.
-pub fn identify(sight: &Sight<'_>) -> Result<(), String> {
-    let Sight { stated, pinned, seen, owned } = sight;
+/// Whether the key belongs to the organization that it is meant for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identity {
+    /// Nothing speaks against it.
+    Accepted,
+    /// It does not; why.
+    Other(String),
+    /// The list is empty and may be behind; look again after this time.
+    Unclear(Duration),
+}
+
+/// Judges what a probe has shown.
+pub fn identify(sight: &Sight<'_>) -> Identity {
+    let Sight { stated, pinned, seen, owned, settle } = sight;
     if let (Some(stated), Some(pinned)) = (stated, pinned)
         && stated != pinned
     {
-        return Err(format!("spec.organizationId is {stated}, and its projects are in {pinned}"));
+        return Identity::Other(format!("spec.organizationId is {stated}, and its projects are in {pinned}"));
     }
-    match (seen, stated.or(*pinned)) {
-        (Some(seen), Some(expected)) if *seen != expected => {
-            Err(format!("the key belongs to {seen}, not to {expected}"))
+    match (seen, stated.or(*pinned), owned) {
+        (Some(seen), Some(expected), _) if *seen != expected => {
+            Identity::Other(format!("the key belongs to {seen}, not to {expected}"))
         }
-        (None, _) if *owned > 0 => {
-            Err(format!("the key shows no project at all, and there should be {owned} or more"))
+        (None, _, Some((_, age))) if age < settle => Identity::Unclear(*settle - *age),
+        (None, _, Some((count, _))) => {
+            Identity::Other(format!("the key shows no project at all, and there should be {count}"))
         }
-        _ => Ok(()),
+        _ => Identity::Accepted,
     }
 }
 
@@ -161,7 +176,11 @@ mod tests {
     #[test]
     fn only_the_expected_organization_is_accepted() {
         let (a, b) = (id("ok_a"), id("ok_b"));
-        let sight = |stated, pinned, seen, owned| identify(&Sight { stated, pinned, seen, owned });
+        let settle = Duration::from_mins(1);
+        let old = |count: usize| Some((count, settle)).filter(|_| count > 0);
+        let sight = |stated, pinned, seen, owned| {
+            identify(&Sight { stated, pinned, seen, owned: old(owned), settle })
+        };
         for accepted in [
             sight(None, None, None, 0),
             sight(None, None, Some(&a), 3),
@@ -169,7 +188,7 @@ mod tests {
             sight(None, Some(&a), Some(&a), 1),
             sight(Some(&a), Some(&a), None, 0),
         ] {
-            assert_eq!(accepted, Ok(()));
+            assert_eq!(accepted, Identity::Accepted);
         }
         for refused in [
             sight(Some(&a), None, Some(&b), 0),
@@ -179,7 +198,10 @@ mod tests {
             sight(None, None, None, 1),
             sight(Some(&a), Some(&a), None, 1),
         ] {
-            assert!(refused.is_err());
+            assert!(matches!(refused, Identity::Other(_)), "{refused:?}");
         }
+        let young = Some((1, Duration::from_secs(50)));
+        let unclear = identify(&Sight { owned: young, settle, ..Sight::default() });
+        assert_eq!(unclear, Identity::Unclear(Duration::from_secs(10)));
     }
 }

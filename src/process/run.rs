@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::wait::{Condition as _, conditions};
@@ -30,9 +32,10 @@ use crate::controller::events::Events;
 use crate::controller::header::HEADER;
 use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
+use crate::controller::secret_watch::{self, Publications};
 use crate::controller::{claims, organization, project, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
@@ -46,7 +49,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
-type Watched = (Api<DeserializeGuard<ComposioProject>>, BoxStream<'static, ObjectRef<ComposioProject>>);
+struct Watched {
+    projects: Api<DeserializeGuard<ComposioProject>>,
+    secrets: Api<PartialObjectMeta<Secret>>,
+    wake: BoxStream<'static, ObjectRef<ComposioProject>>,
+}
 
 /// An operator that is about to run: its settings, the API server's client, and what others may watch.
 pub struct Operator {
@@ -200,8 +207,11 @@ impl Operator {
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
+            absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
+            publications: Publications::default(),
+            superseded_retention: self.settings.superseded_retention,
             failures: Failures::default(),
             tasks: TaskTracker::new(),
             wake,
@@ -257,9 +267,10 @@ impl Operator {
         let mut running: Vec<BoxFuture<'static, ()>> =
             vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];
         let mut stores = Vec::new();
-        for (api, wake) in self.project_apis(wakes.projects) {
+        for Watched { projects, secrets, wake } in self.project_apis(wakes.projects) {
             let workers = self.settings.workers;
-            let (store, run) = project::controller(context.clone(), api, wake, workers, stop.clone());
+            let (store, run) = project::controller(context.clone(), projects, wake, workers, stop.clone());
+            running.push(secret_watch::run(context.clone(), secrets, store.clone(), stop.clone()).boxed());
             stores.push(store);
             let (context, organizations) = (context.clone(), organizations.clone());
             let run = async move {
@@ -295,7 +306,8 @@ impl Operator {
     /// One watch per namespace, or one for all; each with the looks that are asked for in it.
     fn project_apis(&self, mut wake: References<ComposioProject>) -> Vec<Watched> {
         if self.settings.watch_namespaces.is_empty() {
-            return vec![(Api::all(self.client.clone()), stream(wake).boxed())];
+            let (projects, secrets) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+            return vec![Watched { projects, secrets, wake: stream(wake).boxed() }];
         }
         let mut namespaces = self.settings.watch_namespaces.clone();
         namespaces.sort();
@@ -304,8 +316,12 @@ impl Operator {
             .into_iter()
             .map(|namespace| {
                 let (sender, receiver) = unbounded_channel();
-                let api = Api::namespaced(self.client.clone(), &namespace);
-                ((namespace, sender), (api, stream(receiver).boxed()))
+                let watched = Watched {
+                    projects: Api::namespaced(self.client.clone(), &namespace),
+                    secrets: Api::namespaced(self.client.clone(), &namespace),
+                    wake: stream(receiver).boxed(),
+                };
+                ((namespace, sender), watched)
             })
             .unzip();
         tokio::spawn(async move {
@@ -324,7 +340,7 @@ impl Operator {
 struct Wakes {
     projects: References<ComposioProject>,
     organizations: References<ComposioOrganization>,
-    claims: References<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+    claims: References<PartialObjectMeta<Secret>>,
 }
 
 fn wakes() -> (Wake, Wakes) {
@@ -390,7 +406,7 @@ async fn first_probes(context: &Context, organizations: &Store<ComposioOrganizat
 async fn synced(
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
-    claims: Store<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+    claims: Store<PartialObjectMeta<Secret>>,
     projects: Vec<Store<ComposioProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));

@@ -114,6 +114,9 @@ pub struct Settings {
     /// How long the record of a deleted project is kept, as proof
     #[arg(long, env = "COMPOSIO_OPERATOR_TOMBSTONE_RETENTION", default_value = "2160h", value_name = "DURATION", value_parser = duration)]
     pub tombstone_retention: Duration,
+    /// How long a Secret stays after spec.secret.name has changed, so that workloads can change over
+    #[arg(long, env = "COMPOSIO_OPERATOR_SUPERSEDED_RETENTION", default_value = "1h", value_name = "DURATION", value_parser = duration)]
+    pub superseded_retention: Duration,
     /// How long running passes and answers that are awaited may take after SIGTERM
     #[arg(long, env = "COMPOSIO_OPERATOR_SHUTDOWN_TIMEOUT", default_value = "25s", value_name = "DURATION", value_parser = duration)]
     pub shutdown_timeout: Duration,

@@ -49,7 +49,8 @@ fn is_legal(op: &Op, claim: &Claim) -> bool {
         Op::AnnounceDeletion(_) => phase != Phase::Creating && claim.attempts().is_empty(),
         Op::Kept => phase == Phase::Deleting,
         Op::Gone => phase == Phase::KeyPending || is_replaced,
-        Op::Publish => phase == Phase::Owned,
+        Op::Publish { .. } => phase == Phase::Owned,
+        Op::TakeUp { .. } => matches!(phase, Phase::KeyPending | Phase::Owned),
         Op::WithSettings => phase != Phase::Creating,
         _ => true,
     }
@@ -69,7 +70,9 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         Op::AnnounceDeletion(_) | Op::Kept => &["phase", "deletion"],
         Op::Gone | Op::KeyMissed { .. } | Op::DeletionAnswered { .. } => LOSES_PROJECT,
         Op::Rebound => &["owner"],
-        Op::Publish => &["published"],
+        Op::Publish { .. } => &["published", "superseded"],
+        Op::RemoveSuperseded { .. } => &["superseded"],
+        Op::TakeUp { .. } => &["phase", "key", "rotation"],
         Op::WithSettings => &["appliedSettings"],
         Op::OfOrganization => &["organizationId"],
         Op::Created { .. } => &["phase", "origin", "attempts", "projectId", "createdTime", "key"],
@@ -186,7 +189,27 @@ proptest! {
                 prop_assert!(after.is_none_or(|after| after.issued_time >= before.issued_time), "{:?}", op);
             }
             if after != before.as_ref() {
-                prop_assert!(matches!(op, Op::Created { .. } | Op::Regenerated { .. }), "{:?}", op);
+                prop_assert!(matches!(op, Op::Created { .. } | Op::Regenerated { .. } | Op::TakeUp { .. }), "{:?}", op);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_once_recorded_is_published_or_superseded_until_it_is_removed_or_made_again(ops in ops(24)) {
+        let mut walk = Walk::new();
+        for op in &ops {
+            let before = walk.record.claim.clone();
+            let _ = walk.step(op);
+            let claim = &walk.record.claim;
+            let names: Vec<_> = claim.superseded().iter().map(|old| &old.name).chain(claim.published().map(|now| &now.name)).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            prop_assert_eq!(names.len(), distinct.len(), "a name twice: {:?}", names);
+            let old = before.superseded().iter().map(|old| &old.name).chain(before.published().map(|now| &now.name));
+            for name in old.filter(|name| !names.contains(name)) {
+                prop_assert!(matches!(op, Op::RemoveSuperseded { .. }), "{:?} lost {}", op, name);
+            }
+            for old in claim.superseded() {
+                prop_assert!(before.has_published(&old.uid) && old.since_time <= walk.now);
             }
         }
     }

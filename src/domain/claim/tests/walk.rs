@@ -33,6 +33,15 @@ pub(in crate::domain) fn id(number: u8) -> ProjectId {
     ProjectId::try_from(format!("pr_{number}")).unwrap()
 }
 
+/// The first is the one that the wishes of the plan's laws have.
+fn secret_name(number: u8) -> String {
+    if number == 0 { "shop".to_owned() } else { format!("shop-{number}") }
+}
+
+fn secret_uid(number: u8) -> String {
+    if number == 0 { "secret-uid".to_owned() } else { format!("secret-uid-{number}") }
+}
+
 pub(in crate::domain) fn owner(uid: &str) -> Owner {
     Owner {
         namespace: "team".to_owned(),
@@ -63,7 +72,9 @@ pub(in crate::domain) enum Op {
     Gone,
     DeletionAnswered { is_gone: bool },
     Rebound,
-    Publish,
+    Publish { name: u8, uid: u8 },
+    RemoveSuperseded { uid: u8 },
+    TakeUp { age: u8 },
     WithSettings,
     OfOrganization,
     Created { attempt: u32, id: u8, has_key: bool },
@@ -96,7 +107,9 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Gone),
         1 => any::<bool>().prop_map(|is_gone| Op::DeletionAnswered { is_gone }),
         1 => Just(Op::Rebound),
-        1 => Just(Op::Publish),
+        2 => (0..3_u8, 0..3_u8).prop_map(|(name, uid)| Op::Publish { name, uid }),
+        1 => (0..3_u8).prop_map(|uid| Op::RemoveSuperseded { uid }),
+        1 => (0..90_u8).prop_map(|age| Op::TakeUp { age }),
         1 => Just(Op::WithSettings),
         1 => Just(Op::OfOrganization),
         3 => (number.clone(), id.clone(), any::<bool>())
@@ -163,6 +176,13 @@ impl Walk {
                 self.replacements.push(number);
                 claim
             }
+            Op::TakeUp { age } => {
+                self.keys += 1;
+                let (key, issued_time) = (key(self.keys), now - SignedDuration::from_secs((*age).into()));
+                let claim = self.record.taking_up(&key, issued_time, &secret())?;
+                self.record.key = Some(key);
+                claim
+            }
             Op::Created { .. } | Op::Regenerated { .. } => {
                 let (attempt, answer) = self.answer(op);
                 self.absorb(attempt, &answer);
@@ -224,9 +244,10 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
             claim.deletion_answered(started_time, outcome)?
         }
         Op::Rebound => claim.rebound(owner("resource-2")),
-        Op::Publish => {
-            claim.publishing(Published { name: "shop".to_owned(), uid: "secret-uid".to_owned() })?
+        Op::Publish { name, uid } => {
+            claim.publishing(Published { name: secret_name(*name), uid: secret_uid(*uid) }, now)?
         }
+        Op::RemoveSuperseded { uid } => claim.without_superseded(&secret_uid(*uid)),
         Op::WithSettings => {
             let values: Settings = [(Member::DisplayName, json!("Shop"))].into_iter().collect();
             claim.with_settings(values, now)?

@@ -249,6 +249,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
         settle_margin,
         observe_interval,
         tombstone_retention,
+        superseded_retention,
         shutdown_timeout,
         election,
     } = settings;
@@ -263,6 +264,7 @@ fn arguments(settings: &Settings) -> Vec<String> {
         ("--settle-margin", milliseconds(*settle_margin)),
         ("--observe-interval", milliseconds(*observe_interval)),
         ("--tombstone-retention", milliseconds(*tombstone_retention)),
+        ("--superseded-retention", milliseconds(*superseded_retention)),
         ("--shutdown-timeout", milliseconds(*shutdown_timeout)),
         ("--leader-elect", leader_elect.to_string()),
         ("--lease-duration", milliseconds(*lease_duration)),

@@ -44,6 +44,8 @@ pub struct World {
     pub organization: Organization,
     /// The search in everything that is stored; a test that puts a key into a Secret itself declares it there, before.
     pub history: &'static History,
+    /// `--superseded-retention` of operators that are started later; an hour, as by default.
+    pub superseded_retention: Duration,
     operator: Option<Running>,
     is_finished: bool,
 }
@@ -85,6 +87,7 @@ impl World {
             control,
             organization,
             history,
+            superseded_retention: Duration::from_hours(1),
             operator: None,
             is_finished: false,
         };

@@ -33,6 +33,7 @@ impl World {
             settle_margin: Duration::from_secs(1),
             observe_interval: Duration::from_mins(10),
             tombstone_retention: Duration::from_hours(2160),
+            superseded_retention: self.superseded_retention,
             shutdown_timeout: Duration::from_secs(25),
             election: Election {
                 leader_elect: false,
