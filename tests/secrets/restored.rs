@@ -19,27 +19,49 @@ use crate::scene::{KEY, behind_a_proxy, delete, edit, first, holds, published, r
 async fn a_deleted_secret_comes_back_with_the_same_key_and_without_a_call() {
     let (world, key) = published().await;
     let (mark, before) = (world.control.mark(), world.secrets().get("shop").await.unwrap());
-    for _ in 0..3 {
+    for count in 1..=3 {
         delete(&world, "shop").await;
         holds(&world, "shop", &key).await;
+        let measured = format!("composio_operator_secret_restore_seconds_count {count}\n");
+        eventually("the restoration is measured", PATIENCE, async || {
+            let page = world.metrics().await;
+            if page.contains(&measured) { Ok(()) } else { Err("it is not".to_owned()) }
+        })
+        .await;
     }
     let after = world.secrets().get("shop").await.unwrap();
     assert_ne!(after.uid(), before.uid());
     assert_eq!((after.labels(), &after.data), (before.labels(), &before.data));
     assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
     assert_eq!(world.control.count(&world.organization.id, Operation::Regenerate), 0);
-    assert!(world.metrics().await.contains("composio_operator_secret_restore_seconds_count 3"));
     world.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ready_does_not_flap_while_a_deleted_secret_is_restored() {
     let (world, proxy, key) = behind_a_proxy().await;
-    let before = world.ready("shop").await;
+    world.poke("shop").await;
+    recorded(&world, "shop", &[]).await;
+    let handled = async || {
+        let shop = world.ready("shop").await;
+        let asked = shop.annotations().get("composio.dev/reconcile-requested-at").cloned();
+        let handled = shop.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
+        if asked == handled {
+            Ok(shop)
+        } else {
+            Err("the look that was asked for is not in the status".to_owned())
+        }
+    };
+    let before = eventually("the status is as it stays", PATIENCE, handled).await;
     let writes = proxy.journal().len();
     delete(&world, "shop").await;
-    holds(&world, "shop", &key).await;
-    recorded(&world, "shop", &[]).await;
+    let uid = holds(&world, "shop", &key).await.uid();
+    eventually("the claim knows the restored Secret", PATIENCE, async || {
+        let claims = world.claims().await;
+        let published = claims.of("shop").and_then(|claim| claim["published"]["uid"].as_str());
+        if published == uid.as_deref() { Ok(()) } else { Err(format!("it knows {published:?}")) }
+    })
+    .await;
     let after = world.ready("shop").await;
     assert_eq!(after.resource_version(), before.resource_version(), "the status was written");
     let status = proxy.journal()[writes..].iter().filter(|write| write.path.ends_with("/status")).count();

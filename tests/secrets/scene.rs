@@ -40,13 +40,14 @@ pub(crate) async fn ready(world: &World) -> String {
     world.entry("shop", KEY).await.unwrap()
 }
 
-/// The same through a proxy that notes all writes of the operator.
+/// The same through a proxy that notes all writes of the operator, after another project `first`.
 pub(crate) async fn behind_a_proxy() -> (World, ApiProxy, String) {
     let mut world = World::without_operator().await;
     let proxy = ApiProxy::start(world.control_plane.kubeconfig()).await.unwrap();
     let client = client_for(proxy.kubeconfig().unwrap()).await.unwrap();
     world.start_operator_with(client).await;
     world.organization_ready("default").await;
+    first(&world).await;
     let key = ready(&world).await;
     (world, proxy, key)
 }
