@@ -161,7 +161,11 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
 /// takes the claim back, since a resource may be renamed; another one needs a grant: it must not inherit a key.
 fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
     let (theirs, ours) = (record.claim.owner(), &world.owner);
-    let same_namespace = (&theirs.namespace, &theirs.namespace_uid) == (&ours.namespace, &ours.namespace_uid);
+    // In a ledger that was restored for a namespace that was not there yet, its UID is empty: the first of that name has
+    // it, and only for a resource of the same name.
+    let is_restored = theirs.namespace_uid.is_empty() && theirs.name == ours.name;
+    let same_namespace =
+        theirs.namespace == ours.namespace && (theirs.namespace_uid == ours.namespace_uid || is_restored);
     if world.is_held {
         let holder = if same_namespace {
             format!("ComposioProject {:?}", theirs.name)
