@@ -11,6 +11,7 @@ use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
+use crate::domain::ids::ProjectId;
 use crate::domain::takeover::Presence;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,30 +68,25 @@ impl Sightings {
     }
 }
 
-/// Projects that were not found at Composio, by the UID of their claim: since when, and never found since.
+/// Projects that were not found at Composio: since when, and never found since.
 #[derive(Default)]
-pub struct Absences(Mutex<HashMap<String, BootInstant>>);
+pub struct Absences(Mutex<HashMap<ProjectId, BootInstant>>);
 
 impl Absences {
     /// Notes what both witnesses say.
-    pub fn looked(&self, claim_uid: &str, is_gone: bool, settle: Duration) -> Presence {
+    pub fn looked(&self, id: &ProjectId, is_gone: bool, settle: Duration) -> Presence {
         let mut absences = lock(&self.0);
         if !is_gone {
-            absences.remove(claim_uid);
+            absences.remove(id);
             return Presence::There;
         }
-        let since = *absences.entry(claim_uid.to_owned()).or_insert_with(BootInstant::now);
+        let since = *absences.entry(id.clone()).or_insert_with(BootInstant::now);
         if since.elapsed() >= settle { Presence::GoneAgain } else { Presence::Gone }
     }
 
     /// Since when a project has been gone.
-    pub fn gone_for(&self, claim_uid: &str) -> Option<Duration> {
-        lock(&self.0).get(claim_uid).copied().map(BootInstant::elapsed)
-    }
-
-    /// Forgets a claim, which has no project any more.
-    pub fn forget(&self, claim_uid: &str) {
-        lock(&self.0).remove(claim_uid);
+    pub fn gone_for(&self, id: &ProjectId) -> Option<Duration> {
+        lock(&self.0).get(id).copied().map(BootInstant::elapsed)
     }
 }
 

@@ -54,7 +54,8 @@ pub struct ComposioProjectSpec {
     #[schemars(length(min = 1, max = 75))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_-]*$')").message("must have characters of [a-zA-Z0-9_-] only, such as shop"))]
     pub project_name: Option<String>,
-    /// See [`AdoptSpec`].
+    /// An existing project to take over. Read only while this resource has no project, and may be removed afterwards. An
+    /// administrator must permit it, in the ComposioOrganization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<AdoptSpec>,
     /// See [`OnProjectMissing`].

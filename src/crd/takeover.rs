@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{KeySecretRef, rules};
 use crate::domain::takeover::MissingPolicy;
 
-/// An existing project to take over. Read only while this resource has no project, and may be removed afterwards. An
-/// administrator must permit it, in the ComposioOrganization.
+/// An existing project to take over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -25,16 +24,15 @@ pub struct AdoptSpec {
         validation = Rule::new("self == oldSelf").message("cannot be changed: remove spec.adopt first").reason(Reason::FieldValueForbidden)
     )]
     pub project_id: String,
-    /// See [`KeySourceSpec`].
+    /// Where the key comes from. Secret: from secretRef; it is proven at Composio first and stays as it is. Regenerate: a
+    /// new one is issued, which kills every key that the project has; always needs a grant of the ComposioOrganization.
     pub key_source: KeySourceSpec,
     /// The Secret with the project's key, in the namespace of this resource. Required with keySource Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeySecretRef>,
 }
 
-/// Where the key comes from. Secret: from secretRef; it is proven at Composio first and stays as it is. Regenerate: a new
-/// one is issued, which kills every key that the project has; always needs a grant of the ComposioOrganization.
-// The schema takes this description and not that of the field.
+/// Where the key of an adopted project comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum KeySourceSpec {
     /// From secretRef.

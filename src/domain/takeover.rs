@@ -206,6 +206,6 @@ pub struct TakeOverView {
 pub struct TakeOverSeen {
     /// What could be taken up.
     pub candidate: Option<Candidate>,
-    /// Whether the claim's project is there.
-    pub presence: Option<Presence>,
+    /// Whether this project is there. It says nothing about another one that the claim has by now.
+    pub presence: Option<(ProjectId, Presence)>,
 }

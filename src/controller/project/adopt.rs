@@ -1,6 +1,7 @@
 //! What taking over reads and writes: the project that could be taken up and the key for it, the claim with both, and the
 //! look for a project that may be gone. What follows is `domain::plan::adopt`'s and `domain::plan::missing`'s.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
@@ -10,7 +11,7 @@ use super::prove::{Proof, prove};
 use super::publish::still_there;
 use crate::composio::ProjectDetail;
 use crate::controller::api_error::failure;
-use crate::crd::PROJECT_LABEL;
+use crate::crd::{KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
 use crate::domain::answer::CallError;
 use crate::domain::claim::{Claim, Origin};
 use crate::domain::failure::Failure;
@@ -19,6 +20,9 @@ use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Presence, ProvenKey, Seen};
 use crate::domain::world::{ClaimView, Desired};
+
+/// A key is listed with the moment in which it was made, and stamped with that of the answer.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(10);
 
 /// The Secret of the wanted name, if it is labelled as this resource's and may hold a key from before the ledger was lost.
 /// A label proves nothing: the key has to.
@@ -34,6 +38,14 @@ fn relic(secret: &Secret, desired: &Desired) -> Option<ApiKey> {
         .any(|owner| owner.controller == Some(true) && owner.uid != desired.uid);
     let key = entry(secret, &desired.secret.entries.api_key)?;
     Some(key).filter(|key| is_labelled && !is_anothers && key.has_form_of_project_key())
+}
+
+/// When the key in a Secret was issued: `listed` is the API's word. What the Secret says is taken only where it means the
+/// same moment, so that it need not be written again for it: whoever wrote it must not make a key newer than it is.
+fn issued_time(listed: Timestamp, secret: &Secret) -> Timestamp {
+    let stamp = secret.annotations().get(KEY_ISSUED_ANNOTATION).and_then(|stamp| stamp.parse().ok());
+    let is_same = |stamp: &Timestamp| stamp.duration_since(listed).abs() <= SAME_MOMENT;
+    stamp.filter(is_same).unwrap_or(listed)
 }
 
 fn text<'a>(secret: &'a Secret, entry: &str) -> Option<&'a str> {
@@ -70,7 +82,7 @@ impl Work<'_> {
                 None => return Ok(nothing),
             },
         };
-        self.candidate(&id, Some(&key)).await
+        self.candidate(&id, Some((secret, &key))).await
     }
 
     async fn find_by_name(&self) -> Result<Option<ProjectId>, Failure> {
@@ -92,7 +104,9 @@ impl Work<'_> {
             return unusable(format!("there is no Secret {name:?} with its key in this namespace"));
         };
         match entry(&secret, wanted) {
-            Some(key) if key.has_form_of_project_key() => self.candidate(&adopt.project_id, Some(&key)).await,
+            Some(key) if key.has_form_of_project_key() => {
+                self.candidate(&adopt.project_id, Some((&secret, &key))).await
+            }
             Some(_) => unusable(format!(
                 "what Secret {name:?} has in its entry {wanted:?} is no project key: those begin with ak_"
             )),
@@ -101,7 +115,11 @@ impl Work<'_> {
     }
 
     /// Reads a project by id, and proves the key for it.
-    async fn candidate(&self, id: &ProjectId, key: Option<&ApiKey>) -> Result<Candidate, Failure> {
+    async fn candidate(
+        &self,
+        id: &ProjectId,
+        found: Option<(&Secret, &ApiKey)>,
+    ) -> Result<Candidate, Failure> {
         let organization = self.organization;
         let read = organization.client.read_project(&organization.key, id).await;
         let detail = match read {
@@ -119,8 +137,8 @@ impl Work<'_> {
             has_name: detail.name.as_deref() == Some(self.desired.project_name.as_str()),
             is_claimed: self.is_claimed_elsewhere(id).await?,
         };
-        let key = match key {
-            Some(key) => self.proven(id, &detail, created_time, key).await?,
+        let key = match found {
+            Some((secret, key)) => self.proven(&detail, &project, secret, key).await?,
             None => KeySeen::Unneeded,
         };
         Ok(Candidate { project: Some(project), key })
@@ -129,15 +147,17 @@ impl Work<'_> {
     /// The words of the API about a key that a tenant wrote are for the log: status must not become an oracle.
     async fn proven(
         &self,
-        id: &ProjectId,
         detail: &ProjectDetail,
-        created_time: jiff::Timestamp,
+        project: &Seen,
+        secret: &Secret,
         key: &ApiKey,
     ) -> Result<KeySeen, Failure> {
+        let Seen { id, created_time, .. } = project;
         match prove(self.organization, id, key).await {
             Proof::Lives => {
                 let fitting = detail.api_keys.iter().filter(|listed| listed.mask.fits(key));
-                let issued_time = fitting.map(|listed| listed.created_at).max().unwrap_or(created_time);
+                let listed = fitting.map(|listed| listed.created_at).max().unwrap_or(*created_time);
+                let issued_time = issued_time(listed, secret);
                 let about = KeyRecord::new(key, issued_time, self.context.ledger.fingerprint_key());
                 Ok(KeySeen::Proven(Box::new(ProvenKey { key: key.clone(), about })))
             }
@@ -198,7 +218,7 @@ impl Work<'_> {
     }
 
     /// Both witnesses about the claim's project.
-    pub(super) async fn look_for_project(&self) -> Result<Presence, Failure> {
+    pub(super) async fn look_for_project(&self) -> Result<(ProjectId, Presence), Failure> {
         let record = self.record()?;
         let Some(id) = record.claim.project_id() else {
             return Err(Failure::bug("a look for a project without its id"));
@@ -212,10 +232,10 @@ impl Work<'_> {
                 "Composio shows no project of this organization, so that the absence of one proves nothing",
             ));
         }
-        let presence = self.context.absences.looked(&record.uid, is_gone, self.world.settling.settle);
+        let presence = self.context.absences.looked(id, is_gone, self.world.settling.settle);
         if is_gone {
             warn!(project.id = %id, ?presence, "neither the read by id nor the list knows the project");
         }
-        Ok(presence)
+        Ok((id.clone(), presence))
     }
 }

@@ -110,12 +110,11 @@ pub(super) async fn gather(
     let view = secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held), is_remembered);
     note(context, desired, secret.as_ref(), &view);
     let is_vacant = record.is_none_or(|record| record.claim.is_vacant());
-    if let Some(record) = record.filter(|_| is_vacant) {
-        context.absences.forget(&record.uid);
-    }
     let take_over = TakeOverView {
         has_relic: is_vacant && adopt::has_relic(secret.as_ref(), desired),
-        gone_for: record.and_then(|record| context.absences.gone_for(&record.uid)),
+        gone_for: record
+            .and_then(|record| record.claim.project_id())
+            .and_then(|id| context.absences.gone_for(id)),
     };
     let world = World {
         take_over,

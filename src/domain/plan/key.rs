@@ -30,7 +30,7 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         return Ok(step);
     }
     if world.pass.is_key_refused {
-        return refused(world, claim);
+        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
     }
     if announced.is_none() && matches!(world.secret, SecretView::Foreign(_)) {
         return Ok(preflight(desired, world).unwrap_or_else(suspended));

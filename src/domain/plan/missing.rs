@@ -32,7 +32,8 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
     }
     let settle = world.settling.settle;
     let left = settle.saturating_sub(world.take_over.gone_for.unwrap_or_default());
-    match world.pass.take_over.presence {
+    let seen = world.pass.take_over.presence.as_ref();
+    match seen.filter(|(id, _)| Some(id) == claim.project_id()).map(|(_, presence)| *presence) {
         None if world.take_over.gone_for.is_some() && !left.is_zero() => {
             Ok(Next::Later(doubted(desired, claim, left)))
         }

@@ -206,7 +206,8 @@ pub(super) fn is_mine(world: &World) -> bool {
 
 /// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
 pub(super) fn owned_case() -> impl Strategy<Value = Case> {
-    (case(), some_settings(), any::<bool>()).prop_map(|(Case(wish, world), applied, has_applied)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, (has_applied, is_renamed))| {
         let mut walk = Walk::new();
         for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
             walk.step(&op).unwrap();
@@ -214,6 +215,12 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         let mut record = walk.record;
         if has_applied {
             record.claim = record.claim.with_settings(applied, walk.now).unwrap();
+        }
+        if is_renamed {
+            for (name, uid) in [("before", "earlier-uid"), ("shop", "secret-uid")] {
+                let published = Published { name: name.to_owned(), uid: uid.to_owned() };
+                record.claim = record.claim.publishing(published, walk.now).unwrap();
+            }
         }
         let wish = Desired {
             is_suspended: false,
