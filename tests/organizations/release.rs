@@ -20,7 +20,9 @@ async fn release(world: &World, more: &[&str]) -> (bool, String) {
     let path = directory.path().join("kubeconfig.yaml");
     write_kubeconfig(&path, world.control_plane.kubeconfig()).unwrap();
     let mut command = tokio::process::Command::new(BINARY);
-    command.args(["release", "--namespace", &world.system, "--watch-namespaces", &world.namespace]).args(more);
+    command
+        .args(["release", "--namespace", &world.system, "--watch-namespaces", &world.namespace])
+        .args(more);
     command.env("KUBECONFIG", &path).stdin(Stdio::null());
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
