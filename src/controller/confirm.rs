@@ -98,15 +98,14 @@ impl Context {
                 }
             };
             let owner = record.claim.owner().clone();
-            let uid = match known.get(&owner.namespace) {
-                Some(uid) => uid.clone(),
-                None => {
-                    let found = namespaces.get_opt(&owner.namespace).await;
-                    let found = found.map_err(|error| failure("reading a Namespace", &error))?;
-                    let uid = found.and_then(|found| found.uid()).unwrap_or_default();
-                    known.insert(owner.namespace.clone(), uid.clone());
-                    uid
-                }
+            let uid = if let Some(uid) = known.get(&owner.namespace) {
+                uid.clone()
+            } else {
+                let found = namespaces.get_opt(&owner.namespace).await;
+                let found = found.map_err(|error| failure("reading a Namespace", &error))?;
+                let uid = found.and_then(|found| found.uid()).unwrap_or_default();
+                known.insert(owner.namespace.clone(), uid.clone());
+                uid
             };
             if uid != owner.namespace_uid {
                 let claim = record.claim.clone().rebound(Owner { namespace_uid: uid, ..owner });

@@ -131,7 +131,7 @@ pub fn identify(sight: &Sight<'_>) -> Identity {
         (Some(seen), Some(expected), _) if *seen != expected => {
             Identity::Other(format!("the key belongs to {seen}, not to {expected}"))
         }
-        (None, _, Some((_, age))) if age < settle => Identity::Unclear(*settle - *age),
+        (None, _, Some((_, age))) if age < settle => Identity::Unclear(settle.saturating_sub(*age)),
         (None, _, Some((count, _))) => {
             Identity::Other(format!("the key shows no project at all, and there should be {count}"))
         }

@@ -221,7 +221,9 @@ fn tell(all: &BTreeMap<String, Released>) -> anyhow::Result<()> {
             writeln!(stdout, "{namespace}: removed {}", done.join(", "))?;
         }
         failures += failed.len();
-        failed.iter().for_each(|failed| eprintln!("{namespace}: not released: {failed}"));
+        for failed in failed {
+            eprintln!("{namespace}: not released: {failed}");
+        }
     }
     if all.is_empty() {
         writeln!(stdout, "nothing to release")?;

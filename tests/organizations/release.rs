@@ -18,7 +18,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_composio-operator");
 async fn release(world: &World, more: &[&str]) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kubeconfig.yaml");
-    write_kubeconfig(&path, world.control_plane.kubeconfig()).unwrap();
+    write_kubeconfig(&path, &world.control_plane.kubeconfig()).unwrap();
     let mut command = tokio::process::Command::new(BINARY);
     command
         .args(["release", "--namespace", &world.system, "--watch-namespaces", &world.namespace])

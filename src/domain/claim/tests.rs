@@ -75,7 +75,6 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         Op::Rebound => &["owner"],
         Op::Publish { .. } => &["published", "superseded"],
         Op::RemoveSuperseded { .. } => &["superseded"],
-        Op::TakeUp { .. } => &["phase", "key", "rotation"],
         Op::WithSettings => &["appliedSettings"],
         Op::OfOrganization => &["organizationId"],
         Op::Adopted { .. } => &["phase", "origin", "projectId", "createdTime"],
@@ -84,7 +83,7 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         }
         Op::Lost => &["phase", "origin", "projectId", "createdTime", "key", "rotation", "appliedSettings"],
         Op::Created { .. } => &["phase", "origin", "attempts", "projectId", "createdTime", "key"],
-        Op::Regenerated { .. } => &["phase", "key", "rotation"],
+        Op::Regenerated { .. } | Op::TakeUp { .. } => &["phase", "key", "rotation"],
     }
 }
 

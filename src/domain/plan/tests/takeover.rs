@@ -173,13 +173,12 @@ proptest! {
         let id = before.and_then(Claim::project_id);
         let seen = world.pass.take_over.presence.as_ref().filter(|(seen, _)| Some(seen) == id);
         let is_gone = matches!(seen, Some((_, Presence::GoneAgain)));
+        let was_owned = before.is_some_and(|claim| claim.phase() == Phase::Owned);
         match &step {
-            Step::Do(Action::WriteClaim(next)) if before.is_some_and(|claim| claim.phase() == Phase::Owned) => {
-                if next.phase() == Phase::Creating {
-                    prop_assert!(is_gone && is_mine(world) && !wish.is_suspended);
-                    prop_assert_eq!(wish.take_over.spec.on_missing, MissingPolicy::Recreate);
-                    prop_assert_eq!(next.published(), before.and_then(Claim::published));
-                }
+            Step::Do(Action::WriteClaim(next)) if was_owned && next.phase() == Phase::Creating => {
+                prop_assert!(is_gone && is_mine(world) && !wish.is_suspended);
+                prop_assert_eq!(wish.take_over.spec.on_missing, MissingPolicy::Recreate);
+                prop_assert_eq!(next.published(), before.and_then(Claim::published));
             }
             Step::Stall(Reason::ProjectMissing, _) => {
                 prop_assert!(is_gone);
