@@ -93,7 +93,8 @@ async fn an_organization_deleted_together_with_its_projects_and_its_key_goes_in_
             }
         }
         eventually("all projects are gone", PATIENCE, async || {
-            let left = world.projects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let left =
+                world.projects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let left: Vec<_> = left.iter().map(|left| (left.name_any(), left.status.clone())).collect();
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })

@@ -42,7 +42,8 @@ async fn has_the_same_keys(world: &World, keys: &[String]) {
 /// All Secrets of the ledger with their versions.
 async fn versions(world: &World) -> BTreeMap<String, Option<String>> {
     let secrets = records(world).list(&ListParams::default()).await.unwrap();
-    let version = |secret: &k8s_openapi::api::core::v1::Secret| (secret.name_any(), secret.resource_version());
+    let version =
+        |secret: &k8s_openapi::api::core::v1::Secret| (secret.name_any(), secret.resource_version());
     secrets.iter().map(version).collect()
 }
 
@@ -103,10 +104,7 @@ async fn a_drill_with_productions_backup_changes_nothing_while_production_runs()
         "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization", "metadata": {"name": "default"},
         "spec": {"apiKeySecretRef": {"name": "default-key"}, "endpoint": {"url": world.emulator.url()}}
     });
-    world
-        .apply_to::<composio_operator::crd::ComposioOrganization>(&system, &organization)
-        .await
-        .unwrap();
+    world.apply_to::<composio_operator::crd::ComposioOrganization>(&system, &organization).await.unwrap();
     let before = mutations(&world);
     for name in SHOPS {
         world.apply_in(&namespace, name, json!({"deletionPolicy": "Delete"})).await;

@@ -18,9 +18,11 @@ const BINARY: &str = env!("CARGO_BIN_EXE_composio-operator");
 async fn release(world: &World, more: &[&str]) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kubeconfig.yaml");
-    write_kubeconfig(&path, world.control_plane.kubeconfig()).unwrap();
+    write_kubeconfig(&path, &world.control_plane.kubeconfig()).unwrap();
     let mut command = tokio::process::Command::new(BINARY);
-    command.args(["release", "--namespace", &world.system, "--watch-namespaces", &world.namespace]).args(more);
+    command
+        .args(["release", "--namespace", &world.system, "--watch-namespaces", &world.namespace])
+        .args(more);
     command.env("KUBECONFIG", &path).stdin(Stdio::null());
     let Output { status, stdout, stderr } = command.output().await.unwrap();
     let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
@@ -37,12 +39,14 @@ async fn release_takes_finalizers_and_owner_references_and_nothing_else() {
     let mut world = World::start().await;
     world.apply("shop", json!({"deletionPolicy": "Delete"})).await;
     world.apply("kept", json!({})).await;
-    let (before, kept) = (world.ready("shop").await, world.ready("kept").await);
+    world.ready("kept").await;
+    let before = world.ready("shop").await;
     assert_eq!(before.finalizers().len(), 1);
     assert_eq!(world.secrets().get("shop").await.unwrap().owner_references().len(), 1);
     let theirs = json!({"metadata": {"finalizers": [before.finalizers()[0], "example.com/theirs"]}});
     world.projects().patch("shop", &PatchParams::default(), &Patch::Merge(theirs)).await.unwrap();
     world.stop_operator().await;
+    let kept = world.projects().get("kept").await.unwrap();
     let (calls, secret) = (mutations(&world), world.secrets().get("shop").await.unwrap());
 
     let (is_ok, text) = release(&world, &[]).await;
