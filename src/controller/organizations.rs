@@ -122,7 +122,11 @@ impl Organizations {
             Some(State::Unproven) => (Reach::Waiting(String::new()), None),
             Some(State::Ready(organization)) => open(organization),
             Some(State::NotReady(reason)) => match self.last(name) {
-                Some(last) if reason == Reason::KeySecretMissing => open(last),
+                Some(last) if reason == Reason::KeySecretMissing => match self.breaker(name, &last.key) {
+                    // Composio has refused the remembered key as well.
+                    Some((refusal, _)) => blocked(refusal.text()),
+                    None => open(last),
+                },
                 _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
                 _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
             },
