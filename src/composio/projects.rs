@@ -14,7 +14,7 @@ use super::metrics::Operation;
 use crate::domain::answer::{Answer, CallError};
 use crate::domain::claim::Receipt;
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::ApiKey;
+use crate::domain::key::{ApiKey, Mask};
 use crate::domain::settings::Settings;
 
 /// Largest page that the API serves (API 12).
@@ -41,6 +41,12 @@ pub struct ListedProject {
 /// A project as a read by id shows it, as far as it is used.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProjectDetail {
+    /// Its exact name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
     /// Treated as gone.
     #[serde(default)]
     pub deleted: bool,
@@ -56,6 +62,9 @@ pub struct ProjectDetail {
 pub struct ListedKey {
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Its masked form.
+    #[serde(rename = "key", default)]
+    pub mask: Mask,
 }
 
 #[derive(Deserialize)]

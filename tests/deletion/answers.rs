@@ -1,5 +1,6 @@
 //! Each answer that a deletion can have, and reads that lie about it.
 
+use jiff::SignedDuration;
 use serde_json::json;
 use testbed::emulator::{Fault, Lie, Operation, Point, View};
 use testbed::eventually::eventually;
@@ -70,7 +71,16 @@ async fn a_429_pauses_the_deletion_which_follows_by_itself() {
     let fault = Fault::RateLimited { retry_after_seconds: 3 };
     world.control.fault(&world.organization.id, Operation::Delete, fault, 1);
     delete(&world, "shop").await;
-    world.not_ready("shop", "Throttled").await;
+    is_sent(&world, Operation::Delete, 1).await;
+    let mark = world.control.mark();
+    gone(&world, "shop").await;
+    let journal = world.control.journal();
+    let sent = journal.iter().filter(|entry| entry.operation == Some(Operation::Delete));
+    let times: Vec<_> = sent.map(|entry| entry.time).collect();
+    assert_eq!(times.len(), 2, "deletions sent");
+    let pause = times[1].duration_since(times[0]);
+    assert!(pause >= SignedDuration::from_secs(3), "it was sent again after {pause}");
+    assert!(world.calls_since(mark).len() <= 2, "calls during the pause");
     ends_deleted(world).await;
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use composio_operator::crd::ComposioProject;
+use composio_operator::crd::{ComposioOrganization, ComposioProject};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 use testbed::emulator::{Operation, Organization, OrganizationOptions};
 use testbed::eventually::eventually;
@@ -102,14 +102,15 @@ struct Round {
 enum Deletion {
     Namespace,
     KeySecret,
+    Organization,
     Project(usize),
 }
 
 impl Round {
-    /// Namespace and key Secret go in any order, and up to five of the projects by themselves before, between or after.
+    /// Namespace, key Secret and ComposioOrganization go in any order, and up to five of the projects by themselves before, between or after.
     fn new(namespace: String, name: String, organization: Organization, random: &mut Random) -> Self {
         let policies = (0..PROJECTS).map(|_| POLICIES[random.below(3)]).collect();
-        let mut deletions = vec![Deletion::Namespace, Deletion::KeySecret];
+        let mut deletions = vec![Deletion::Namespace, Deletion::KeySecret, Deletion::Organization];
         deletions.extend((0..random.below(6)).map(|_| Deletion::Project(random.below(PROJECTS))));
         random.shuffle(&mut deletions);
         Self { namespace, name, organization, policies, deletions }
@@ -136,6 +137,10 @@ impl Round {
                 Deletion::KeySecret => {
                     let name = format!("{}-key", self.name);
                     ledger(world).delete(&name, &DeleteParams::default()).await.unwrap();
+                }
+                Deletion::Organization => {
+                    let api: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
+                    api.delete(&self.name, &DeleteParams::default()).await.unwrap();
                 }
                 Deletion::Project(number) => {
                     let api: Api<ComposioProject> = Api::namespaced(world.client.clone(), &self.namespace);
@@ -170,7 +175,7 @@ impl Round {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn namespaces_and_their_organizations_key_go_in_any_order_and_only_what_is_to_be_deleted_is() {
+async fn namespaces_and_their_organizations_go_in_any_order_and_only_what_is_to_be_deleted_is() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::try_from(now % 1_000_000_007).unwrap());
@@ -180,7 +185,8 @@ async fn namespaces_and_their_organizations_key_go_in_any_order_and_only_what_is
     for number in 0..ROUNDS {
         let (namespace, name) = (world.add_namespace().await, format!("company-{number}"));
         let organization = world.control.add_organization(OrganizationOptions::named(&name));
-        world.add_organization(&name, &organization.key, json!({})).await;
+        let no_brake = json!({"limits": {"deletionsPerHour": 0}});
+        world.add_organization(&name, &organization.key, no_brake).await;
         rounds.push(Round::new(namespace, name, organization, &mut random));
     }
     world.start_operator().await;
@@ -190,12 +196,12 @@ async fn namespaces_and_their_organizations_key_go_in_any_order_and_only_what_is
         namespace_gone(&world, &round.namespace).await;
         round.check(&world, ids).await;
     }
-    assert_eq!(ledger_keys(&world).await, 1, "key Secrets of organizations");
+    let api: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
+    eventually("no organization is left but the world's own", PATIENCE, async || {
+        let left = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let names: Vec<_> = left.iter().map(ResourceExt::name_any).collect();
+        if names == ["default"] { Ok(()) } else { Err(format!("{names:?}")) }
+    })
+    .await;
     world.finish(&[]).await;
-}
-
-/// How many key Secrets of organizations there are.
-async fn ledger_keys(world: &World) -> usize {
-    let secrets = ledger(world).list(&kube::api::ListParams::default()).await.unwrap();
-    secrets.iter().filter(|secret| secret.name_any().ends_with("-key")).count()
 }

@@ -2,10 +2,11 @@
 
 use composio_operator::crd::ComposioOrganization;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use testbed::emulator::Operation;
-use testbed::world::World;
+use testbed::eventually::eventually;
+use testbed::world::{PATIENCE, World};
 
 use crate::shared::{delete, ends_deleted, gone, ledger, sent, shop};
 
@@ -19,11 +20,32 @@ async fn a_missing_organization_blocks_the_deletion_until_it_is_back() {
     let world = shop().await;
     let organizations: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
     organizations.delete("default", &DeleteParams::default()).await.unwrap();
+    // While it is in use it would stay: somebody is impatient.
+    let patch = json!({"metadata": {"finalizers": null}});
+    organizations.patch("default", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     delete(&world, "shop").await;
     let shop = world.not_ready("shop", "DeletionBlocked").await;
     let text = serde_json::to_string(&shop.status).unwrap();
     assert!(text.contains("default") && text.contains("Retain"), "{text}");
     world.add_organization("default", &world.organization.key, json!({})).await;
+    ends_deleted(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_deleted_before_its_projects_stays_until_they_are_deleted() {
+    let world = shop().await;
+    let organizations: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
+    organizations.delete("default", &DeleteParams::default()).await.unwrap();
+    ledger(&world).delete("default-key", &DeleteParams::default()).await.unwrap();
+    delete(&world, "shop").await;
+    gone(&world, "shop").await;
+    eventually("the organization is gone", PATIENCE, async || {
+        match organizations.get_opt("default").await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(found) => Err(format!("{:?}", found.status)),
+        }
+    })
+    .await;
     ends_deleted(world).await;
 }
 

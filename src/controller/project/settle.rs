@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{Instrument, error, warn};
 
-use crate::composio::{Announced, BootInstant};
+use crate::composio::{Announced, BootInstant, Lead};
 use crate::controller::api_error::{is_conflict, words};
 use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
@@ -152,9 +152,11 @@ impl Settlement {
     async fn discard(&self, id: &ProjectId) {
         warn!(project.id = %id, "a creation was answered for a claim that is gone or has another project; its project is deleted");
         let (organization, started, mut failures) = (&self.organization, BootInstant::now(), 0);
+        // The answer alone is the right to do this, and a successor knows nothing of it.
+        let client = organization.client.led_by(Lead::always());
         while started.elapsed() < PATIENCE {
             let announced = Announced(BootInstant::now());
-            match organization.client.delete_project(&organization.key, announced, id, false).await {
+            match client.delete_project(&organization.key, announced, id, false).await {
                 Ok(_) | Err(CallError::NotFound(_)) => return,
                 Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),
             }

@@ -3,6 +3,8 @@
 
 mod end;
 mod merge;
+mod published;
+mod takeover;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 pub use self::end::{Deletion, DeletionOutcome, Purpose, Receipt};
 pub use self::merge::{Merge, merge};
+pub use self::published::{Published, Superseded};
 use super::evidence::began_after;
 use super::ids::{OrganizationId, ProjectId, ProjectName, claim_name};
 use super::key::{ApiKey, KeyRecord};
@@ -57,6 +60,8 @@ pub enum Origin {
     Created,
     /// Found by evidence.
     Recovered,
+    /// Taken over, as `spec.adopt` says.
+    Adopted,
 }
 
 /// A creation that was announced and is not settled.
@@ -96,15 +101,6 @@ pub enum Stage {
     Done,
     /// Taken back: refused, not sent, or for a project that is gone. It stays, so that no number is used twice.
     Withdrawn,
-}
-
-/// The Secret that workloads read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Name in the owner's namespace.
-    pub name: String,
-    /// UID of the Secret.
-    pub uid: String,
 }
 
 /// What the API last accepted.
@@ -151,6 +147,8 @@ pub struct Claim {
     rotation: Option<Rotation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published: Option<Published>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    superseded: Vec<Superseded>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     applied_settings: Option<AppliedSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +197,8 @@ impl Claim {
         rotation: Option<&Rotation> => |claim| claim.rotation.as_ref();
         /// The Secret that workloads read, once recorded.
         published: Option<&Published> => |claim| claim.published.as_ref();
+        /// Secrets that were published under an earlier name and are not removed yet.
+        superseded: &[Superseded] => |claim| &claim.superseded;
         /// What the API last accepted.
         applied_settings: Option<&AppliedSettings> => |claim| claim.applied_settings.as_ref();
     }
@@ -225,6 +225,7 @@ impl Claim {
             key: None,
             rotation: None,
             published: None,
+            superseded: Vec::new(),
             applied_settings: None,
             deletion: None,
             unknown: BTreeMap::new(),
@@ -336,7 +337,9 @@ impl Claim {
         let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
             Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
         });
-        if is_old && self.phase == Phase::KeyPending { self.gone() } else { Ok(self.key_refused(attempt)) }
+        // Whether another one is made in place of an adopted project is `spec.onProjectMissing`'s to say.
+        let may_go = self.phase == Phase::KeyPending && self.origin != Some(Origin::Adopted);
+        if is_old && may_go { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// Any phase: another resource of the same name takes the claim over. Whether it may is the plan's to decide.
@@ -344,13 +347,6 @@ impl Claim {
     pub fn rebound(mut self, owner: Owner) -> Self {
         self.owner = owner;
         self
-    }
-
-    /// `Owned`: the Secret that workloads read.
-    pub fn publishing(mut self, published: Published) -> Result<Self, Illegal> {
-        self.only_in(Phase::Owned, "publish")?;
-        self.published = Some(published);
-        Ok(self)
     }
 
     /// Any phase but `Creating`: the API accepted or showed these settings.

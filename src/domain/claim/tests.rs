@@ -29,7 +29,6 @@ fn assert_consistent(record: &Record) {
     assert_eq!(claim.origin().is_some(), id, "an id has an origin: {claim:?}");
     assert_eq!(claim.created_time().is_some(), id, "a project has a birth: {claim:?}");
     assert_eq!(claim.deletion_started_time().is_some(), claim.phase() == Phase::Deleting);
-    assert!(claim.published().is_none() || key);
     assert!(claim.applied_settings().is_none() || id);
     let numbers: Vec<u32> = claim.attempts().iter().map(|attempt| attempt.number).collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "attempts are in order: {numbers:?}");
@@ -45,13 +44,17 @@ fn is_legal(op: &Op, claim: &Claim) -> bool {
     let is_replaced = claim.deletion().is_some_and(|open| open.purpose == Purpose::Replace);
     match op {
         Op::Announce | Op::Recovered { .. } => phase == Phase::Creating,
-        Op::AnnounceKey => phase == Phase::KeyPending,
-        Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
+        Op::AnnounceKey | Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
         Op::AnnounceDeletion(_) => phase != Phase::Creating && claim.attempts().is_empty(),
         Op::Kept => phase == Phase::Deleting,
         Op::Gone => phase == Phase::KeyPending || is_replaced,
-        Op::Publish => phase == Phase::Owned,
+        Op::Publish { .. } => phase == Phase::Owned,
+        Op::TakeUp { .. } => matches!(phase, Phase::KeyPending | Phase::Owned),
         Op::WithSettings => phase != Phase::Creating,
+        Op::Adopted { .. } | Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            phase == Phase::Creating && claim.attempts().is_empty()
+        }
+        Op::Lost => matches!(phase, Phase::KeyPending | Phase::Owned),
         _ => true,
     }
 }
@@ -70,11 +73,17 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         Op::AnnounceDeletion(_) | Op::Kept => &["phase", "deletion"],
         Op::Gone | Op::KeyMissed { .. } | Op::DeletionAnswered { .. } => LOSES_PROJECT,
         Op::Rebound => &["owner"],
-        Op::Publish => &["published"],
+        Op::Publish { .. } => &["published", "superseded"],
+        Op::RemoveSuperseded { .. } => &["superseded"],
         Op::WithSettings => &["appliedSettings"],
         Op::OfOrganization => &["organizationId"],
+        Op::Adopted { .. } => &["phase", "origin", "projectId", "createdTime"],
+        Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            &["phase", "origin", "projectId", "createdTime", "key"]
+        }
+        Op::Lost => &["phase", "origin", "projectId", "createdTime", "key", "rotation", "appliedSettings"],
         Op::Created { .. } => &["phase", "origin", "attempts", "projectId", "createdTime", "key"],
-        Op::Regenerated { .. } => &["phase", "key", "rotation"],
+        Op::Regenerated { .. } | Op::TakeUp { .. } => &["phase", "key", "rotation"],
     }
 }
 
@@ -182,12 +191,39 @@ proptest! {
             let before = walk.record.claim.key().cloned();
             let _ = walk.step(op);
             let after = walk.record.claim.key();
+            if matches!(op, Op::Lost) {
+                continue;
+            }
             if let Some(before) = &before {
                 prop_assert!(after.is_some(), "{:?} lost a key", op);
                 prop_assert!(after.is_none_or(|after| after.issued_time >= before.issued_time), "{:?}", op);
             }
             if after != before.as_ref() {
-                prop_assert!(matches!(op, Op::Created { .. } | Op::Regenerated { .. }), "{:?}", op);
+                prop_assert!(matches!(
+                    op,
+                    Op::Created { .. } | Op::Regenerated { .. } | Op::TakeUp { .. } | Op::AdoptedWithKey { .. }
+                        | Op::RecoveredWithKey { .. }
+                ), "{:?}", op);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_once_recorded_is_published_or_superseded_until_it_is_removed_or_made_again(ops in ops(24)) {
+        let mut walk = Walk::new();
+        for op in &ops {
+            let before = walk.record.claim.clone();
+            let _ = walk.step(op);
+            let claim = &walk.record.claim;
+            let names: Vec<_> = claim.superseded().iter().map(|old| &old.name).chain(claim.published().map(|now| &now.name)).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            prop_assert_eq!(names.len(), distinct.len(), "a name twice: {:?}", names);
+            let old = before.superseded().iter().map(|old| &old.name).chain(before.published().map(|now| &now.name));
+            for name in old.filter(|name| !names.contains(name)) {
+                prop_assert!(matches!(op, Op::RemoveSuperseded { .. }), "{:?} lost {}", op, name);
+            }
+            for old in claim.superseded() {
+                prop_assert!(before.has_published(&old.uid) && old.since_time <= walk.now);
             }
         }
     }
@@ -249,7 +285,7 @@ fn the_walks_reach_every_phase_with_and_without_open_announcements() {
     use proptest::test_runner::TestRunner;
 
     let (mut runner, mut reached) = (TestRunner::deterministic(), std::collections::BTreeSet::new());
-    for _ in 0..512 {
+    for _ in 0..4096 {
         let mut walk = Walk::new();
         for op in &ops(24).new_tree(&mut runner).unwrap().current() {
             let _ = walk.step(op);

@@ -1,6 +1,6 @@
 //! From a known project to a known key.
 
-use super::{Action, Step, preflight, suspended};
+use super::{Action, Step, missing, preflight, secret, suspended};
 use crate::domain::claim::{Attempt, Claim, Illegal, Origin, Purpose};
 use crate::domain::reason::Reason;
 use crate::domain::world::{Desired, SecretView, World};
@@ -12,10 +12,8 @@ const MOST_REPLACEMENTS: u32 = 3;
 
 /// The claim is `KeyPending`.
 pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result<Step, Illegal> {
-    if world.pass.is_key_refused {
-        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
-    }
-    if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
+    let announced = claim.rotation().filter(|_| claim.is_key_announced());
+    if let Some(rotation) = announced {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
         // waiting until it is settled costs nothing.
         let announced =
@@ -26,8 +24,24 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         }
     } else if desired.is_suspended {
         return Ok(suspended());
-    } else if matches!(world.secret, SecretView::Foreign(_)) {
+    }
+    // After a restored ledger the project may be in use: a regenerate, or a deletion, would take its key away.
+    if let Some(step) = secret::unproven_key(world) {
+        return Ok(step);
+    }
+    if world.pass.is_key_refused {
+        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
+    }
+    if announced.is_none() && matches!(world.secret, SecretView::Foreign(_)) {
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
+    }
+    // What we have made ourselves is made again; what was adopted may be missed.
+    if claim.origin() == Some(Origin::Adopted) && !claim.is_key_announced() {
+        match missing::next(desired, world, claim)? {
+            missing::Next::Do(action) => return Ok(Step::Do(action)),
+            missing::Next::Later(step) => return Ok(step),
+            missing::Next::There => {}
+        }
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
     Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))
