@@ -198,7 +198,8 @@ impl Organizations {
     /// applies to them has changed.
     pub fn set(&self, name: &str, uid: String, state: State) -> bool {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = all.remove(name);
+        // What a pass of one that was deleted meanwhile has left says nothing about the one that was made again.
+        let before = all.remove(name).filter(|known| known.uid == uid);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
                 let all = |known: &Organization| {
