@@ -98,8 +98,17 @@ pub(crate) async fn definitions_gone(world: &World) {
     }
 }
 
-/// A Secret that belongs to a resource and that nobody releases: when it goes, the garbage collector has been there.
+/// A Secret that belongs to a resource and that nobody releases: when it goes, the garbage collector has been there. It
+/// learns late of a definition that is made again, so another bait shows first that it knows the kind.
 pub(crate) async fn bait(world: &World, owner: &str) {
+    world.apply("probe", json!({"suspend": true})).await;
+    put_bait(world, "probe").await;
+    world.delete("probe").await;
+    bait_taken(world).await;
+    put_bait(world, owner).await;
+}
+
+async fn put_bait(world: &World, owner: &str) {
     let owner = world.projects().get(owner).await.unwrap();
     let mut bait: Secret = serde_json::from_value(json!({"metadata": {"name": "bait"}})).unwrap();
     bait.metadata.owner_references = owner.controller_owner_ref(&()).map(|owner| vec![owner]);
