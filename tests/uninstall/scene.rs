@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use composio_operator::crd;
+use composio_operator::crd::{self, ComposioOrganization, ComposioProject};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, PostParams};
-use kube::{Resource, ResourceExt};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde_json::json;
 use testbed::controlplane::{ControlPlane, Options};
 use testbed::emulator::Operation;
@@ -33,8 +33,24 @@ pub(crate) async fn alone() -> MutexGuard<'static, ()> {
 /// A world without operator, with the definitions of this release, whatever the test before has done to them.
 pub(crate) async fn world() -> World {
     let control_plane = ControlPlane::shared(Options::with_crds(crd::all())).await.unwrap();
+    release(control_plane).await;
     install(control_plane).await;
     World::without_operator().await
+}
+
+/// Nobody is left who would take the finalizers of the test before off.
+async fn release(control_plane: &ControlPlane) {
+    let client = control_plane.client().await.unwrap();
+    for resource in [ComposioProject::api_resource(), ComposioOrganization::api_resource()] {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        // Without the definition there is nothing to release.
+        for object in api.list(&ListParams::default()).await.map(|found| found.items).unwrap_or_default() {
+            let namespace = object.namespace().unwrap_or_default();
+            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+            let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            let _ = api.patch_metadata(&object.name_any(), &PatchParams::default(), &patch).await;
+        }
+    }
 }
 
 /// The definitions of this release, served.
@@ -71,7 +87,8 @@ pub(crate) async fn keys(world: &World) -> BTreeMap<String, String> {
     let mut keys = BTreeMap::new();
     for (name, _) in FLEET {
         let key = world.entry(name, "COMPOSIO_API_KEY").await;
-        keys.insert(name.to_owned(), key.unwrap_or_else(|| panic!("Secret {name} is gone")));
+        assert!(key.is_some(), "Secret {name} is gone, or has no key");
+        keys.extend(key.map(|key| (name.to_owned(), key)));
     }
     keys
 }
