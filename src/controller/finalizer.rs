@@ -55,12 +55,20 @@ async fn write(
     }
 }
 
-/// Takes the owner reference to this resource from its Secrets, so that they stay when it goes.
+/// Takes the owner reference to this resource from its Secrets, so that they stay when it goes. They are found by label,
+/// and the published one by its name as well, since anybody who may edit it can take its label away.
 pub async fn disown(client: &Client, object: &ComposioProject) -> Result<(), Failure> {
     let api: Api<Secret> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     let params_of = ListParams::default().labels(&format!("{PROJECT_LABEL}={}", object.name_any()));
-    let listed = api.list_metadata(&params_of).await;
-    for secret in listed.map_err(|error| failure("reading the Secrets", &error))? {
+    let reading = |error: kube::Error| failure("reading the Secrets", &error);
+    let mut secrets = api.list_metadata(&params_of).await.map_err(reading)?.items;
+    let published = object.status.as_ref().and_then(|status| status.binding.as_ref());
+    if let Some(binding) =
+        published.filter(|known| secrets.iter().all(|found| found.name_any() != known.name))
+    {
+        secrets.extend(api.get_metadata_opt(&binding.name).await.map_err(reading)?);
+    }
+    for secret in secrets {
         let others: Vec<_> = secret
             .owner_references()
             .iter()

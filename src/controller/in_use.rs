@@ -90,8 +90,10 @@ impl Context {
         let name = object.name_any();
         let count = self.in_use.count(&name);
         let writing = |error: kube::Error| failure("writing the organization's finalizer", &error);
-        if count > 0 {
-            if !has(object) && object.metadata.deletion_timestamp.is_none() {
+        let is_ending = object.metadata.deletion_timestamp.is_some();
+        // Where the definition of the projects is gone, nothing tells the caches of their end.
+        if count > 0 && !(is_ending && self.is_kind_gone().await?) {
+            if !has(object) && !is_ending {
                 self.write_in_use(object, true).await.map_err(writing)?;
             }
             return Ok(count);
@@ -126,25 +128,40 @@ impl Context {
         }
     }
 
+    fn project_objects(&self) -> Vec<Api<DynamicObject>> {
+        let (resource, client) = (ComposioProject::api_resource(), &self.client);
+        if self.in_use.namespaces.is_empty() {
+            return vec![Api::all_with(client.clone(), &resource)];
+        }
+        let of = |namespace: &String| Api::namespaced_with(client.clone(), namespace, &resource);
+        self.in_use.namespaces.iter().map(of).collect()
+    }
+
+    /// Whether there is no such kind as ComposioProject any more, as in an uninstall.
+    async fn is_kind_gone(&self) -> Result<bool, Failure> {
+        let Some(api) = self.project_objects().into_iter().next() else { return Ok(false) };
+        match api.list_metadata(&ListParams::default().limit(1)).await {
+            Ok(_) => Ok(false),
+            Err(error) if is_not_found(&error) => Ok(true),
+            Err(error) => Err(failure("looking for projects", &error)),
+        }
+    }
+
     /// The same count by the API server, also of projects that this release cannot read.
     async fn count_live(&self, name: &str) -> Result<usize, Failure> {
-        let resource = ComposioProject::api_resource();
-        let client = &self.client;
-        let apis: Vec<Api<DynamicObject>> = if self.in_use.namespaces.is_empty() {
-            vec![Api::all_with(client.clone(), &resource)]
-        } else {
-            let of = |namespace: &String| Api::namespaced_with(client.clone(), namespace, &resource);
-            self.in_use.namespaces.iter().map(of).collect()
-        };
         let is_user = |project: &DynamicObject| {
             let organization = project.data.pointer("/spec/organizationRef/name").and_then(Value::as_str);
             finalizer::has(project) && organization.unwrap_or("default") == name
         };
         let mut count = 0;
-        for api in apis {
+        for api in self.project_objects() {
             let mut params = ListParams::default().limit(PAGE);
             loop {
-                let page = api.list(&params).await;
+                let page = match api.list(&params).await {
+                    // Without their definition there are none.
+                    Err(error) if is_not_found(&error) => break,
+                    page => page,
+                };
                 let page = page.map_err(|error| failure("counting the organization's projects", &error))?;
                 count += page.items.iter().filter(|project| is_user(project)).count();
                 match page.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -139,7 +139,11 @@ impl Organizations {
             Some(State::Unproven) => (Reach::Waiting(String::new()), None),
             Some(State::Ready(organization)) => open(organization),
             Some(State::NotReady(reason)) => match self.last(name) {
-                Some(last) if reason == Reason::KeySecretMissing => open(last),
+                Some(last) if reason == Reason::KeySecretMissing => match self.breaker(name, &last.key) {
+                    // Composio has refused the remembered key as well.
+                    Some((refusal, _)) => blocked(refusal.text()),
+                    None => open(last),
+                },
                 _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
                 _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
             },
@@ -194,7 +198,8 @@ impl Organizations {
     /// applies to them has changed.
     pub fn set(&self, name: &str, uid: String, state: State) -> bool {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let before = all.remove(name);
+        // What a pass of one that was deleted meanwhile has left says nothing about the one that was made again.
+        let before = all.remove(name).filter(|known| known.uid == uid);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
                 let all = |known: &Organization| {

@@ -225,13 +225,18 @@ impl Operator {
     }
 
     /// Waits until both definitions are established. Without the right to look (namespaced roles) it goes on: the
-    /// watches wait by themselves.
+    /// watches wait by themselves. It goes on as well while a definition is being deleted, which waits for the resources
+    /// with a finalizer, and those for this process; the other definition may be gone by then.
     async fn await_crds(&self) {
         let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         for name in crd::all().iter().map(ResourceExt::name_any) {
             loop {
                 match api.get_opt(&name).await {
                     Ok(found) if conditions::is_crd_established().matches_object(found.as_ref()) => break,
+                    Ok(_) if self.is_uninstalling().await => {
+                        info!(name, "the CustomResourceDefinitions are being deleted; resources are let go");
+                        break;
+                    }
                     Ok(_) => warn!(
                         name,
                         "the CustomResourceDefinition is not established; apply the files of crds/"
@@ -244,6 +249,18 @@ impl Operator {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
+    }
+
+    /// Whether a definition is being deleted.
+    async fn is_uninstalling(&self) -> bool {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for name in crd::all().iter().map(ResourceExt::name_any) {
+            let found = api.get_metadata_opt(&name).await;
+            if matches!(found, Ok(Some(found)) if found.metadata.deletion_timestamp.is_some()) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Runs the controllers until halted, then lets what is running finish.

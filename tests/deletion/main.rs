@@ -1,4 +1,11 @@
 //! The end of a project, by each policy and in every hard case: one sentence per test.
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
+mod answers;
+mod hard;
+mod kept;
+mod namespaces;
+mod organizations;
 mod policies;
+mod shared;
+mod uncertain;

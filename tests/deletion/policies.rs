@@ -2,38 +2,11 @@
 
 use composio_operator::crd::{ComposioProject, DeletionPolicy};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 use testbed::emulator::Operation;
-use testbed::eventually::eventually;
-use testbed::world::{PATIENCE, World};
+use testbed::world::World;
 
-const FINALIZER: &str = "composio.dev/project";
-
-fn owner_uids(secret: &impl ResourceExt) -> Vec<String> {
-    secret.owner_references().iter().map(|owner| owner.uid.clone()).collect()
-}
-
-/// Waits until a Secret of the world's namespace is there or gone.
-async fn secret_is(world: &World, name: &str, is_there: bool) {
-    eventually(&format!("Secret {name} is there: {is_there}"), PATIENCE, async || {
-        let found = world.secrets().get_opt(name).await.map_err(|error| error.to_string())?;
-        if found.is_some() == is_there { Ok(()) } else { Err(format!("there: {}", found.is_some())) }
-    })
-    .await;
-}
-
-/// The tombstones of the ledger.
-async fn tombstones(world: &World) -> Vec<Value> {
-    let api: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(world.client.clone(), &world.system);
-    let params = kube::api::ListParams::default().labels("composio.dev/phase=Deleted");
-    let read = |secret: k8s_openapi::api::core::v1::Secret| {
-        let data = secret.data.unwrap_or_default();
-        assert_eq!(data.len(), 1, "a tombstone holds the claim and nothing else: {:?}", data.keys());
-        serde_json::from_slice(&data["claim.json"].0).unwrap()
-    };
-    api.list(&params).await.unwrap().into_iter().map(read).collect()
-}
+use crate::shared::{FINALIZER, delete, gone, owner_uids, secret_is, tombstones};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retain_has_no_finalizer_and_no_owner_reference_and_everything_stays() {
@@ -114,18 +87,12 @@ async fn a_blocked_deletion_says_why_and_ends_with_retain_which_keeps_project_an
     world.ready("shop").await;
     let organization = world.organization.id.clone();
     world.control.fault(&organization, Operation::Delete, testbed::emulator::Fault::Forbidden, 1000);
-    world.projects().delete("shop", &DeleteParams::default()).await.unwrap();
+    delete(&world, "shop").await;
     let blocked: ComposioProject = world.not_ready("shop", "DeletionBlocked").await;
     let message = serde_json::to_string(&blocked.status).unwrap();
     assert!(message.contains("Retain"), "{message}");
     world.apply("shop", json!({"deletionPolicy": "Retain"})).await;
-    eventually("the resource is gone", PATIENCE, async || {
-        match world.projects().get_opt("shop").await.map_err(|error| error.to_string())? {
-            None => Ok(()),
-            Some(_) => Err("it is there".to_owned()),
-        }
-    })
-    .await;
+    gone(&world, "shop").await;
     assert_eq!(world.control.projects(&organization).len(), 1);
     assert!(world.secrets().get("shop").await.unwrap().owner_references().is_empty());
     world.finish(&[]).await;

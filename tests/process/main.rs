@@ -10,6 +10,7 @@
 
 mod command_line;
 mod creation;
+mod deletion;
 mod frozen;
 mod openmetrics;
 mod probes;

@@ -77,7 +77,7 @@ impl Scene {
         let claims = self.world.claims().await;
         let own = claims.all().filter(|claim| claim["owner"]["namespace"] == self.namespace.as_str());
         let own: Vec<_> = own.filter_map(|claim| claim["projectId"].as_str()).collect();
-        self.victims = self.remote.clone();
+        self.victims.clone_from(&self.remote);
         self.victims.retain(|project| !own.contains(&project.id.as_str()));
         self.others = self.others().await;
         self.mark = self.world.control.mark();

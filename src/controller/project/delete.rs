@@ -123,12 +123,17 @@ async fn subject(context: &Context, object: &ComposioProject) -> Result<Option<S
 }
 
 /// Whether the CustomResourceDefinition itself is being deleted, which would delete every project. Without the right to
-/// look it counts as staying.
+/// look at it, what everybody may see tells: a definition that is going does not offer `create` any more.
 async fn is_definition_going(context: &Context, resource: &ApiResource) -> Result<bool, Failure> {
     let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
     match api.get_metadata_opt(&format!("{}.{}", resource.plural, resource.group)).await {
         Ok(found) => Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some())),
-        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
+            let served = context.client.list_api_group_resources(&resource.api_version).await;
+            let served = served.map_err(|error| failure("reading what the API server offers", &error))?;
+            let mut offered = served.resources.iter().filter(|offer| offer.name == resource.plural);
+            Ok(!offered.any(|offer| offer.verbs.iter().any(|verb| verb == "create")))
+        }
         Err(error) => Err(failure("reading the CustomResourceDefinition", &error)),
     }
 }

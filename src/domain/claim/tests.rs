@@ -1,6 +1,7 @@
 //! Laws of the claim: random walks of transitions and late answers, legal and illegal, in any order. Laws of the merge
 //! alone are in `merge_laws`.
 
+mod end_laws;
 mod merge_laws;
 pub(in crate::domain) mod walk;
 

@@ -1,5 +1,6 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
+mod leave;
 mod secret;
 mod takeover;
 mod worlds;

@@ -16,6 +16,16 @@ fn shape() -> Vec<Wrong> {
         wrong(project(json!("shop")), "spec", &["of type object", "expected map"]),
         wrong(beside_spec, "settings", &["unknown field", "field not declared in schema"]),
         wrong(project(json!({"suspend": "false"})), "spec.suspend", &["of type boolean", "expected boolean"]),
+        wrong(
+            project(json!({"deletionPolicy": "delete"})),
+            "spec.deletionPolicy",
+            &["Unsupported value", "Retain"],
+        ),
+        wrong(
+            project(json!({"deletionPolicy": "Orphan"})),
+            "spec.deletionPolicy",
+            &["Unsupported value", "Retain"],
+        ),
         // A field that another release knows is not dropped silently.
         wrong(
             project(json!({"deletionPolicyy": "Delete"})),

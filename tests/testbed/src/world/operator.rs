@@ -56,19 +56,25 @@ impl World {
     }
 
     /// The same with another client, such as one through a proxy.
-    #[expect(clippy::expect_used, reason = "an operator that cannot start fails its test")]
     pub async fn start_operator_with(&mut self, client: kube::Client) {
-        let stop = CancellationToken::new();
-        let operator = Operator::new(self.settings(), client, stop.clone()).await.expect("an operator");
-        let readiness: Readiness = operator.readiness();
-        let address = operator.http_address().expect("a bound address");
-        let task = tokio::spawn(operator.run());
-        self.operator = Some(Running { stop, task, metrics_url: format!("http://{address}/metrics") });
+        let readiness = self.launch_operator(self.settings(), client).await;
         eventually("the operator is ready", PATIENCE, async || match readiness.closed().as_slice() {
             [] => Ok(()),
             closed => Err(format!("it waits for {closed:?}")),
         })
         .await;
+    }
+
+    /// Starts an operator in process with other settings, and does not wait for it.
+    #[expect(clippy::expect_used, reason = "an operator that cannot start fails its test")]
+    pub async fn launch_operator(&mut self, settings: Settings, client: kube::Client) -> Readiness {
+        let stop = CancellationToken::new();
+        let operator = Operator::new(settings, client, stop.clone()).await.expect("an operator");
+        let readiness = operator.readiness();
+        let address = operator.http_address().expect("a bound address");
+        let task = tokio::spawn(operator.run());
+        self.operator = Some(Running { stop, task, metrics_url: format!("http://{address}/metrics") });
+        readiness
     }
 
     /// Shuts the operator down in good order.
