@@ -44,7 +44,7 @@ mod snapshot;
 mod state;
 
 pub use control::Control;
-pub use faults::{Fault, FaultRule, LateAnswer, Point};
+pub use faults::{Fault, FaultRule, LateAnswer, Point, Which};
 pub use gates::Gate;
 pub use identifiers::{KEY_MARKER, ORG_KEY_MARKER};
 pub use journal::{CredentialKind, Entry, Operation, Outcome};

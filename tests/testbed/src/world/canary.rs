@@ -15,7 +15,7 @@ static LINES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0
 const IN_BASE64: [&str; 2] = ["YWtfQ0FOQVJZ", "b2FrX0NPTkRP"];
 
 /// Whether a text holds a marker of a key, as it is or in base64.
-pub(super) fn is_leak(text: &str) -> bool {
+pub(crate) fn is_leak(text: &str) -> bool {
     [KEY_MARKER, ORG_KEY_MARKER].iter().chain(&IN_BASE64).any(|marker| text.contains(marker))
 }
 

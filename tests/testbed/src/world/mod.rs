@@ -15,6 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 pub use self::canary::capture_logs;
+pub(crate) use self::canary::is_leak;
 pub use self::check::Claims;
 pub use self::child::Child;
 use self::operator::Running;
