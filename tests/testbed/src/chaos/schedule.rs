@@ -286,7 +286,7 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<(Step, u64)> {
         let step = self.step();
-        Some((step, self.random.u64(10..370)))
+        Some((step, self.random.u64(10..260)))
     }
 }
 
