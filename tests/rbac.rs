@@ -101,4 +101,5 @@ async fn a_service_account_without_these_rights_is_refused() {
     let secrets: Api<Secret> = Api::namespaced(powerless, &world.system);
     let refused = secrets.list(&ListParams::default()).await;
     assert!(refused.is_err_and(|error| matches!(error, kube::Error::Api(status) if status.is_forbidden())));
+    world.finish(&[]).await;
 }

@@ -119,6 +119,7 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
 async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
     let mut seen = OrphanSeen::default();
     for _ in 0..MOST_STEPS {
+        context.leads()?;
         let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
         let ClaimView::Present(record) = claim else {
             return Ok(None);
@@ -136,6 +137,12 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             OrphanStep::Keep => return Ok(None),
             OrphanStep::Wait(after) => return Ok(Some(after)),
             OrphanStep::Remove => return remove(context, &record).await.map(|()| None),
+            OrphanStep::Bury => {
+                let buried = context.ledger.bury(&record, now).await;
+                buried.map_err(|error| failure("writing a tombstone", &error))?;
+                info!(claim.name = name, "the project of a deleted resource is gone");
+                return Ok(None);
+            }
             OrphanStep::ReadEvidence => {
                 let organization = organization?;
                 let found = evidence::walk(context, &organization, &record).await;

@@ -23,9 +23,12 @@ pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
 
+const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
+/// Selects claims, without tombstones.
+const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
 const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
 const HEADER: &str = "composio-ledger";
-const CLAIM_ENTRY: &str = "claim.json";
+pub(super) const CLAIM_ENTRY: &str = "claim.json";
 const KEY_ENTRY: &str = "apiKey";
 const FINGERPRINT_ENTRY: &str = "fingerprintKey";
 /// Name under which this program writes.
@@ -39,7 +42,7 @@ pub fn post_params() -> PostParams {
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    secrets: Api<Secret>,
+    pub(super) secrets: Api<Secret>,
     fingerprint_key: FingerprintKey,
 }
 
@@ -116,13 +119,23 @@ impl Ledger {
 
     /// Whether the id stands in any claim but the one named.
     pub async fn is_claimed(&self, id: &ProjectId, except: &str) -> Result<bool, kube::Error> {
-        let params = ListParams::default().labels(PHASE_LABEL);
+        let params = ListParams::default().labels(CLAIMS);
         let claims = self.secrets.list_metadata(&params).await?;
         let has_id = |claim: &PartialObjectMeta<Secret>| {
             claim.name_any() != except
                 && claim.annotations().get(PROJECT_ID_ANNOTATION).is_some_and(|known| known == id.as_str())
         };
         Ok(claims.items.iter().any(has_id))
+    }
+
+    /// Name of a claim whose owner has this UID, if there is one.
+    pub async fn owned_by(&self, namespace: &str, uid: &str) -> Result<Option<String>, kube::Error> {
+        let params = ListParams::default().labels(&format!("{OWNER_NAMESPACE_LABEL}={namespace},{CLAIMS}"));
+        let claims = self.secrets.list_metadata(&params).await?;
+        let is_owned = |claim: &&PartialObjectMeta<Secret>| {
+            claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid)
+        };
+        Ok(claims.items.iter().find(is_owned).map(ResourceExt::name_any))
     }
 }
 
@@ -173,7 +186,8 @@ fn parse(secret: &Secret) -> Result<Record, String> {
         None => None,
         Some(_) => return Err(format!("its entry {KEY_ENTRY} is no key")),
     };
-    if (claim.phase() == Phase::Owned) != key.is_some() {
+    let must_have_key = claim.phase() == Phase::Owned;
+    if claim.key().is_some() != key.is_some() || (must_have_key && key.is_none()) {
         return Err(format!("phase {:?} and entry {KEY_ENTRY} do not fit together", claim.phase()));
     }
     let (uid, resource_version) =
@@ -181,7 +195,7 @@ fn parse(secret: &Secret) -> Result<Record, String> {
     Ok(Record { claim, key, uid, resource_version })
 }
 
-fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
+pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
     let owner = claim.owner();
     let json = serde_json::to_vec(claim).map_err(kube::Error::SerdeError)?;
     let mut data = BTreeMap::from([(CLAIM_ENTRY.to_owned(), ByteString(json))]);
@@ -189,7 +203,7 @@ fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
     let labels = [
         ("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
         ("composio.dev/organization", claim.organization().to_owned()),
-        ("composio.dev/owner-namespace", owner.namespace.clone()),
+        (OWNER_NAMESPACE_LABEL, owner.namespace.clone()),
         (PHASE_LABEL, format!("{:?}", claim.phase())),
     ];
     let mut annotations = vec![

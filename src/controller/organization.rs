@@ -76,7 +76,9 @@ pub fn controller(
         Api::namespaced(context.client.clone(), &context.namespace);
     let (reader, writer) = store();
     let deletions = context.clone();
-    let changes = watch::objects(api)
+    let bare =
+        |metadata| ComposioOrganization { metadata, spec: ComposioOrganizationSpec::default(), status: None };
+    let changes = watch::objects(api, bare)
         .inspect(move |event| {
             if let Ok(Event::Delete(object)) = event {
                 deletions.organizations.remove(&object.name_any());
@@ -209,7 +211,8 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
 
 fn client(context: &Context, url: &str) -> Result<Client, String> {
     let base = Url::parse(url).map_err(|error| error.to_string())?;
-    Client::new(base, context.limits, context.call_metrics.clone()).map_err(|error| error.to_string())
+    let client = Client::new(base, context.limits, context.call_metrics.clone());
+    client.map(|client| client.led_by(context.lead.clone())).map_err(|error| error.to_string())
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {

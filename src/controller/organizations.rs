@@ -12,6 +12,7 @@ use crate::composio::{BootInstant, Client};
 use crate::crd::ComposioOrganization;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
+use crate::domain::plan::Reach;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
@@ -85,6 +86,11 @@ struct Breaker {
     closed_until: Instant,
 }
 
+fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
+    let reach = organization.client.paused_for().map_or(Reach::Open, Reach::Paused);
+    (reach, Some(organization))
+}
+
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
@@ -99,12 +105,33 @@ impl Organizations {
         let _ = self.objects.set(objects);
     }
 
+    /// The ComposioOrganization itself, whatever its state.
+    pub fn object(&self, name: &str) -> Option<Arc<ComposioOrganization>> {
+        self.objects.get()?.find(|object| object.name_any() == name)
+    }
+
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
+    }
+
+    /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
+    /// goes together with the projects.
+    pub fn for_deletion(&self, name: &str) -> (Reach, Option<Arc<Organization>>) {
+        let blocked = |why: &str| (Reach::Blocked(format!("organization {name:?}: {why}")), None);
+        match self.get(name) {
+            None => blocked(Reason::OrganizationNotFound.text()),
+            Some(State::Unproven) => (Reach::Waiting(String::new()), None),
+            Some(State::Ready(organization)) => open(organization),
+            Some(State::NotReady(reason)) => match self.last(name) {
+                Some(last) if reason == Reason::KeySecretMissing => open(last),
+                _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
+                _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
+            },
+        }
     }
 
     /// As the organization was when calls were possible last.

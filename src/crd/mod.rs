@@ -15,12 +15,14 @@ pub use self::organization::{
     KeySecretRef, ProjectDefaults,
 };
 pub use self::project::{
-    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, KeyStatus, OrganizationRef,
-    ProjectStatus,
+    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, Effective,
+    KeyStatus, OrganizationRef, ProjectStatus,
 };
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
 
+/// Finalizer on a ComposioProject whose policy is to delete its project.
+pub const PROJECT_FINALIZER: &str = "composio.dev/project";
 /// Label on a published Secret: the name of its ComposioProject.
 pub const PROJECT_LABEL: &str = "composio.dev/project";
 /// Annotation on a published Secret: when Composio issued the key in it, RFC 3339.

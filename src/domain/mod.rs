@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod failure;
 pub mod ids;
 pub mod key;
+pub mod lease;
 pub mod plan;
 pub mod reason;
 pub mod redact;

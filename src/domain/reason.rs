@@ -31,6 +31,9 @@ pub enum Reason {
     SettingsUnavailable,
     SettingsNotApplied,
     ClaimUnreadable,
+    ClaimMissing,
+    Deleting,
+    DeletionBlocked,
     TransientFailure,
     // ComposioOrganization
     KeyAccepted,
@@ -42,7 +45,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 33] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -67,6 +70,9 @@ impl Reason {
         Reason::SettingsUnavailable,
         Reason::SettingsNotApplied,
         Reason::ClaimUnreadable,
+        Reason::ClaimMissing,
+        Reason::Deleting,
+        Reason::DeletionBlocked,
         Reason::TransientFailure,
         Reason::KeyAccepted,
         Reason::KeySecretMissing,
@@ -110,6 +116,11 @@ impl Reason {
             Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
             Reason::SettingsNotApplied => "Composio did not apply the settings",
             Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
+            Reason::ClaimMissing => {
+                "the operator has no record of this project, which exists at Composio, and does not delete it"
+            }
+            Reason::Deleting => "the project is being deleted",
+            Reason::DeletionBlocked => "the project cannot be deleted",
             Reason::TransientFailure => "a request failed and is repeated",
             Reason::KeyAccepted => "Composio accepts the organization key",
             Reason::KeySecretMissing => {
@@ -154,6 +165,12 @@ impl Reason {
                 Some("check that the organization's plan allows them, or remove them from the spec")
             }
             Reason::ClaimUnreadable => Some("restore the Secret from a backup of the operator's namespace"),
+            Reason::ClaimMissing => Some(
+                "restore the operator's namespace from a backup, or set spec.deletionPolicy to Retain to let the resource go",
+            ),
+            Reason::DeletionBlocked => Some(
+                "remove what blocks it, or set spec.deletionPolicy to Retain to let the resource go and keep the project",
+            ),
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
             Reason::EndpointUnreachable => {
@@ -165,6 +182,7 @@ impl Reason {
             | Reason::ResolvingOutcome
             | Reason::AcquiringKey
             | Reason::Throttled
+            | Reason::Deleting
             | Reason::TransientFailure
             | Reason::KeyAccepted => None,
         }
@@ -188,6 +206,8 @@ impl Reason {
                 | Reason::SettingsUnavailable
                 | Reason::SettingsNotApplied
                 | Reason::ClaimUnreadable
+                | Reason::ClaimMissing
+                | Reason::DeletionBlocked
                 | Reason::KeySecretMissing
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid

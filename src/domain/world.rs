@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::claim::{Owner, Record};
+use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
@@ -75,6 +75,18 @@ pub enum Capability {
     Unavailable,
 }
 
+/// What happens to project and Secret when the resource is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// Everything stays.
+    #[default]
+    Retain,
+    /// The project is deleted at Composio; the Secret goes with the resource.
+    Delete,
+    /// The same, and the credentials of connected accounts are revoked at their providers.
+    DeleteAndRevoke,
+}
+
 /// A validated spec: defaults merged, names rendered. Nothing after validation looks at the raw spec.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
@@ -102,6 +114,8 @@ pub struct Desired {
     pub paused_for: Option<Duration>,
     /// Start nothing new.
     pub is_suspended: bool,
+    /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.
+    pub deletion_policy: DeletionPolicy,
 }
 
 /// The claim of the wanted project.
@@ -165,6 +179,8 @@ pub struct Pass {
     pub settings: SettingsView,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
+    /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
+    pub disproved: Option<String>,
 }
 
 /// The world of one project.
@@ -180,6 +196,13 @@ pub struct World {
     pub is_in_flight: bool,
     /// The Secret of the wanted name.
     pub secret: SecretView,
+    /// Version of that Secret, while it holds a key that may be the project's and that the claim does not know: in
+    /// `KeyPending` any, in `Owned` one that is stamped newer than the claim's. It is lost if it is not looked at.
+    pub unproven_key: Option<String>,
+    /// A Secret of ours of another name than the wanted one, which the claim does not know yet.
+    pub earlier: Option<Published>,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Clocks for what is announced and unsettled.
     pub settling: Settling,
     /// What this pass has already done.

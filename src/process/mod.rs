@@ -1,6 +1,7 @@
 //! The process: settings, logs, metrics, probes, start-up and shutdown. What is reconciled, and how, is `controller`'s.
 
 mod http;
+mod leader;
 mod print_crds;
 mod readiness;
 mod run;

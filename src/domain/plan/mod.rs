@@ -1,15 +1,17 @@
 //! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
 //!
-//! claim → key → settings → Secret → record. Deletion, suspension, namespace and organization come before, in
-//! `validate`, which needs no look at the world.
+//! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
+//! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
 mod create;
+mod delete;
 mod key;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod model;
 mod orphan;
+mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,9 +20,11 @@ mod validate;
 use std::time::Duration;
 
 pub(crate) use self::create::name_taken;
+pub use self::delete::{LeaveStep, Leaving, Reach, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
+pub use self::secret::{superseded_left, without_calls};
 pub use self::validate::{Wish, validate};
-use super::claim::{Claim, Illegal, Phase, Published, Record};
+use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
 use super::reason::Reason;
 use super::settings::Settings;
@@ -71,20 +75,33 @@ pub enum Action {
     /// Write the claim, which announces it; then delete its project, which is ours for certain, empty, and can never
     /// have a key.
     DeleteUnusable(Box<Claim>),
+    /// The claim's project was deleted for an owner that is gone: tombstone, then remove the claim.
+    Bury,
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
     ReadSettings,
     /// Change these members with the project's key.
     PatchSettings(Settings),
+    /// Prove the key that was found in the Secret; if it lives, write the claim with it.
+    ProveKey,
     /// Create or update the Secret.
     PublishSecret,
+    /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
+    RemoveSuperseded(Superseded, Box<Claim>),
 }
 
 impl Action {
     /// Needs a call to Composio.
     fn is_call(&self) -> bool {
-        !matches!(self, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret)
+        !matches!(
+            self,
+            Action::WriteClaim(_)
+                | Action::Conclude(..)
+                | Action::PublishSecret
+                | Action::RemoveSuperseded(..)
+                | Action::Bury
+        )
     }
 }
 
@@ -119,7 +136,7 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
     match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
         Phase::KeyPending => key::pending(desired, world, &record.claim),
-        Phase::Deleting => key::deleting(world, &record.claim),
+        Phase::Deleting => delete::undecided(world, &record.claim),
         Phase::Owned => owned(desired, world, record),
     }
 }
@@ -155,6 +172,15 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     if desired.is_suspended {
         return Ok(suspended());
     }
+    if let Some(step) = secret::unproven_key(world) {
+        return Ok(step);
+    }
+    // A Secret that was there before is restored whatever the settings need; the first one comes after them.
+    if claim.published().is_some()
+        && let Some(step @ Step::Do(_)) = secret::publish(desired, world, claim)?
+    {
+        return Ok(step);
+    }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
     let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
@@ -163,19 +189,8 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     {
         return Ok(Step::Do(action.clone()));
     }
-    match &world.secret {
-        SecretView::Foreign(whose) => return Ok(secret_conflict(whose)),
-        SecretView::Absent | SecretView::Ours { is_current: false, .. } => {
-            return Ok(Step::Do(Action::PublishSecret));
-        }
-        SecretView::Ours { uid, is_current: true, .. } => {
-            let published = Published { name: desired.secret.name.clone(), uid: uid.clone() };
-            // Not in the pass that wrote it: until then the Secret is known by the key in it, and a creation stays
-            // within its writes.
-            if !world.pass.has_mutated && claim.published() != Some(&published) {
-                return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().publishing(published)?))));
-            }
-        }
+    if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
+        return Ok(step);
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),

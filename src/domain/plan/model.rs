@@ -19,7 +19,7 @@ use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::Settings;
-use crate::domain::world::{Capability, Desired, EntryNames, SecretWish};
+use crate::domain::world::{Capability, DeletionPolicy, Desired, EntryNames, SecretWish};
 
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
 pub(super) const SETTLE: Duration = Duration::from_secs(65);
@@ -156,6 +156,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         base_url: "https://api.example".to_owned(),
         paused_for: None,
         is_suspended: false,
+        deletion_policy: DeletionPolicy::Retain,
     }
 }
 
@@ -368,6 +369,10 @@ impl Model {
                         return End::Failed("a claim was not written");
                     }
                     seen = OrphanSeen::default();
+                }
+                OrphanStep::Bury => {
+                    self.law(false, "what was only to be replaced has no tombstone");
+                    return End::Nothing;
                 }
                 OrphanStep::Remove => {
                     self.turns.insert("removed");

@@ -14,7 +14,7 @@ use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
 use crate::domain::claim::tests::walk;
-use crate::domain::claim::{Attempt, Claim, Origin, Phase};
+use crate::domain::claim::{Attempt, Claim, Origin, Phase, Purpose};
 use crate::domain::evidence::{Verdict, judge};
 use crate::domain::reason::Reason;
 use crate::domain::world::{ClaimView, Desired, SecretView, SettingsView, World};
@@ -92,7 +92,11 @@ proptest! {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
             Step::Do(
-                Action::ReadEvidence | Action::ReadProject | Action::WriteClaim(_) | Action::Conclude(..)
+                Action::ReadEvidence
+                | Action::ReadProject
+                | Action::WriteClaim(_)
+                | Action::Conclude(..)
+                | Action::Bury,
             ) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_uncertain()), "{:?}", step);
             }
@@ -215,8 +219,10 @@ proptest! {
         let Case(wish, world) = &case;
         let wish = Desired { paused_for: Some(Duration::from_secs(7)), ..wish.clone() };
         if let Step::Do(action) = plan(&wish, world) {
-            let is_write =
-                matches!(action, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret);
+            let is_write = matches!(
+                action,
+                Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret | Action::Bury
+            );
             prop_assert!(is_write, "{:?}", action);
         }
     }
@@ -240,6 +246,10 @@ proptest! {
                 prop_assert!(next.attempts().len() <= claim.attempts().len());
                 prop_assert!(!next.is_key_announced() || claim.is_key_announced());
                 prop_assert!(next.phase() != Phase::Deleting && next.phase() != claim.phase());
+            }
+            OrphanStep::Bury => {
+                prop_assert!(claim.phase() == Phase::Deleting && seen.exists == Some(false));
+                prop_assert!(claim.deletion().is_some_and(|open| open.purpose != Purpose::Replace));
             }
             OrphanStep::Wait(time) => prop_assert!(!time.is_zero()),
             OrphanStep::ReadEvidence => prop_assert!(seen.evidence.is_none() && !claim.attempts().is_empty()),

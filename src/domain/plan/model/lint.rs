@@ -78,6 +78,10 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
+            Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
+            Action::ProveKey | Action::RemoveSuperseded(..) => {
+                self.law(false, "nothing is proven or removed without a cause");
+            }
             Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
         }
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::remote::{Endpoint, Mutation, Refusal, Reply};
 use super::{End, Fault, LATEST_COMMIT, Model, SETTLE, Secret, Task, owner, seconds, secret_key, told};
 use crate::domain::answer::Answer;
-use crate::domain::claim::{Claim, Illegal, Merge, Record, merge};
+use crate::domain::claim::tests::walk::receipt;
+use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
@@ -87,6 +88,10 @@ impl Model {
             is_held: false,
             is_in_flight: self.is_in_flight(),
             secret,
+            // Whoever restores an older ledger is not in this model.
+            unproven_key: None,
+            earlier: None,
+            superseded_retention: Duration::from_hours(1),
             settling,
             pass: pass.clone(),
         }
@@ -112,6 +117,7 @@ impl Model {
                 self.delete(*claim)
             }
             Action::WriteClaim(claim) => self.write(*claim, key).map(drop),
+            Action::Bury => Err(Ended("a tombstone")),
             Action::Conclude(claim, failure) => {
                 self.write(*claim, key)?;
                 Err(Ended(match failure.reason {
@@ -146,6 +152,8 @@ impl Model {
                 pass.has_mutated = true;
                 self.publish(key)
             }
+            // Nobody renames a Secret here, and none holds a key that the claim does not know.
+            Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
         }
     }
 
@@ -293,7 +301,7 @@ impl Model {
             Reply::Created { id, key } => Answer::Created { id, key, time: now },
             Reply::Regenerated { id, key, born } => Answer::Regenerated { id, key, time: born },
             Reply::Deleted => {
-                return self.amend(&announced, |claim| claim.deletion_answered(started_time, true));
+                return self.amend(&announced, |claim| claim.deletion_answered(started_time, receipt()));
             }
             Reply::Refused(refusal) => {
                 return self.amend(&announced, |claim| match &mutation {
@@ -304,7 +312,7 @@ impl Model {
                     Mutation::Regenerate(_) => Ok(claim.key_refused(attempt)),
                     // A read tells, when it is settled.
                     Mutation::Delete(_) if refusal == Refusal::NotFound => Ok(claim),
-                    Mutation::Delete(_) => claim.deletion_answered(started_time, false),
+                    Mutation::Delete(_) => claim.deletion_answered(started_time, DeletionOutcome::Undone),
                 });
             }
         };

@@ -4,7 +4,6 @@
 //! The order of faults and deeds is a function of the seed ([`schedule`]); their interleaving with the operator is not. The
 //! caller decides how long it lasts and shows what happens.
 
-mod canary;
 mod faults;
 mod fleet;
 mod manifest;
@@ -107,15 +106,14 @@ impl Run {
         let tally = Arc::new(Tally::default());
         let (mut replicas, mut proxies) = (Vec::new(), Vec::new());
         let shape =
-            Shape { replicas: stage::MOST_REPLICAS, slots: options.projects, namespaces: options.namespaces };
+            Shape { replicas: stage::REPLICAS, slots: options.projects, namespaces: options.namespaces };
         for _ in 0..shape.replicas {
             let proxy = Arc::new(ApiProxy::start(control_plane.kubeconfig()).await?);
             replicas.push(Replica::start(Recipe {
                 binary: options.binary.clone(),
-                settings: stage::settings(shape.replicas)?,
+                settings: stage::settings()?,
                 kubeconfig: proxy.kubeconfig()?,
                 tally: tally.clone(),
-                has_lease: shape.replicas > 1,
             }));
             proxies.push(proxy);
         }
@@ -249,7 +247,9 @@ impl Calm {
         if needless > 0 {
             violations.push(format!("{needless} keys were issued anew for projects that had one"));
         }
-        violations.extend(canary::leaks(&self.stage).await?);
+        let (leaks, in_place) = self.stage.history.findings().await.map_err(anyhow::Error::msg)?;
+        ensure!(in_place > 0, "no key was found in etcd, so that it was not searched");
+        violations.extend(leaks);
         let lost = u64::try_from(self.faults.count(&LOST))?;
         Ok(Report {
             seed: self.seed,

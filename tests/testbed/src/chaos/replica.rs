@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::tally::{Count, Tally};
-use crate::world::{Child, is_leak};
+use crate::canary::has_key;
+use crate::world::Child;
 
 /// How often a replica is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -37,8 +38,6 @@ pub(super) struct Recipe {
     pub(super) settings: Settings,
     pub(super) kubeconfig: Kubeconfig,
     pub(super) tally: Arc<Tally>,
-    /// It may end by itself, because it has lost the lease.
-    pub(super) has_lease: bool,
 }
 
 /// A replica that runs in a task of its own.
@@ -80,7 +79,7 @@ async fn live(recipe: Recipe, mut orders: UnboundedReceiver<Order>) -> anyhow::R
             order = orders.recv() => order,
             () = sleep(LOOK) => {
                 if let Some(status) = child.has_ended() {
-                    ensure!(recipe.has_lease && status.code().is_some_and(|code| code != PANICKED),
+                    ensure!(status.code().is_some_and(|code| code != PANICKED),
                         "a replica ended by itself ({status}): {}", child.log_tail());
                     recipe.tally.add(Count::SelfEnded);
                     child = recipe.again(child).await?;
@@ -106,7 +105,7 @@ async fn live(recipe: Recipe, mut orders: UnboundedReceiver<Order>) -> anyhow::R
         }
     }
     let page = child.get("/metrics").await.map(|(_, page)| page).unwrap_or_default();
-    ensure!(!is_leak(&page), "a key is in the metrics of a replica");
+    ensure!(!has_key(&page), "a key is in the metrics of a replica");
     child.signal(Signal::TERM);
     let code = child.ended().await;
     ensure!(code == Some(0), "a replica ended with {code:?} after SIGTERM: {}", child.log_tail());
@@ -134,6 +133,6 @@ impl Recipe {
 const FILTER: &str = "debug,composio_operator=trace";
 
 fn searched(child: &Child) -> anyhow::Result<()> {
-    ensure!(!child.has_leaked(), "a key is in the log of a replica");
+    ensure!(!has_key(child.log()), "a key is in the log of a replica");
     Ok(())
 }

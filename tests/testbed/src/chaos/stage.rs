@@ -1,8 +1,6 @@
 //! Where it happens: a control plane and an emulator of its own, one organization, namespaces, and projects of somebody
 //! else that nobody may touch.
 
-use std::ffi::OsString;
-
 use anyhow::Context as _;
 use clap::Parser as _;
 use composio_operator::crd::{self, ComposioOrganization};
@@ -13,11 +11,15 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::Options;
+use crate::canary::{History, Kind};
 use crate::controlplane::{self, ControlPlane};
 use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions, Plan, ThirdPartyProject};
 
 /// Namespace of the operators.
 pub(super) const SYSTEM: &str = "composio-system";
+
+/// The organization's key.
+const KEY_SECRET: &str = "key";
 
 /// Projects of somebody else.
 const STRANGERS: [&str; 3] = ["stranger-1", "stranger-2", "stranger-3"];
@@ -29,6 +31,8 @@ pub(super) struct Stage {
     emulator: Emulator,
     pub(super) control: Control,
     pub(super) organization: Organization,
+    /// Everything that etcd ever stores.
+    pub(super) history: History,
     pub(super) namespaces: Vec<String>,
 }
 
@@ -37,6 +41,9 @@ impl Stage {
         let definitions = controlplane::Options::with_crds(crd::all());
         let control_plane = ControlPlane::start(definitions).await.context("no control plane")?;
         let client = control_plane.client().await?;
+        let history = History::follow(control_plane.etcd_client_url()).await.map_err(anyhow::Error::msg)?;
+        history.permit_ledger(SYSTEM);
+        history.permit(Kind::Organization, SYSTEM, KEY_SECRET);
         let emulator = Emulator::start(emulator::Options::default()).await?;
         let control = emulator.control();
         // The rate limit of the smaller plans would be all that there is to see.
@@ -48,7 +55,7 @@ impl Stage {
             control.create_project(&organization.id, ThirdPartyProject::named(name).with_key());
         }
         let namespaces = (1..=options.namespaces).map(|number| format!("team-{number}")).collect();
-        let stage = Self { client, emulator, control, organization, namespaces };
+        let stage = Self { client, emulator, control, organization, history, namespaces };
         stage.furnish().await?;
         Ok((stage, control_plane))
     }
@@ -60,7 +67,7 @@ impl Stage {
             namespaces.create(&PostParams::default(), &namespace).await?;
         }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), SYSTEM);
-        let key = json!({"metadata": {"name": "key"}, "stringData": {"apiKey": self.organization.key}});
+        let key = json!({"metadata": {"name": KEY_SECRET}, "stringData": {"apiKey": self.organization.key}});
         secrets.create(&PostParams::default(), &from(key)?).await?;
         let organizations: Api<ComposioOrganization> = Api::namespaced(self.client.clone(), SYSTEM);
         organizations.create(&PostParams::default(), &from(self.manifest())?).await?;
@@ -74,7 +81,7 @@ impl Stage {
             "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization",
             "metadata": {"name": "default"},
             "spec": {
-                "apiKeySecretRef": {"name": "key"},
+                "apiKeySecretRef": {"name": KEY_SECRET},
                 "endpoint": {"url": self.emulator.url()},
                 "limits": {"deletionsPerHour": 0},
             },
@@ -99,8 +106,8 @@ impl Stage {
 }
 
 /// Settings of a replica: short time-outs, so that what is unknown settles within seconds.
-pub(super) fn settings(replicas: usize) -> anyhow::Result<Settings> {
-    let mut line = vec![
+pub(super) fn settings() -> anyhow::Result<Settings> {
+    let line = [
         "composio-operator",
         "--namespace",
         SYSTEM,
@@ -109,19 +116,16 @@ pub(super) fn settings(replicas: usize) -> anyhow::Result<Settings> {
         "--settle-margin=4s",
         "--observe-interval=15s",
         "--shutdown-timeout=20s",
+        "--leader-elect",
+        "--lease-duration=4s",
+        "--renew-deadline=3s",
+        "--retry-period=500ms",
     ];
-    if replicas > 1 {
-        line.extend(LEADER_ELECTION);
-    }
-    let line = line.into_iter().map(OsString::from);
     Ok(Cli::try_parse_from(line).context("the settings of the operators")?.run)
 }
 
-/// Flags of two replicas.
-const LEADER_ELECTION: &[&str] = &[];
-
-/// How many replicas the operator can have.
-pub(super) const MOST_REPLICAS: usize = if LEADER_ELECTION.is_empty() { 1 } else { 2 };
+/// How many replicas there are.
+pub(super) const REPLICAS: usize = 2;
 
 fn from<T: serde::de::DeserializeOwned>(value: Value) -> anyhow::Result<T> {
     Ok(serde_json::from_value(value)?)
