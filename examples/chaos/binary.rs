@@ -14,7 +14,8 @@ pub(crate) fn built() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--bin", NAME, "--message-format=json-render-diagnostics"])
+        // With the example, or the libraries would be built once more with fewer features.
+        .args(["build", "--bin", NAME, "--example", "chaos", "--message-format=json-render-diagnostics"])
         .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
     // <target directory>/<profile>/examples/chaos
     let here = std::env::current_exe().context("where this example is")?;
