@@ -4,7 +4,7 @@
 use crate::emulator::{Fault, LateAnswer, Operation, Point, View, Which};
 
 /// How many steps the weather holds.
-const WEATHER: u64 = 45;
+const WEATHER: u64 = 140;
 /// Distances between the rare and slow steps.
 const SERVER_RESTARTS: u64 = 170;
 const NAMESPACE_DELETIONS: u64 = 110;
@@ -145,13 +145,13 @@ pub struct Schedule {
 impl Schedule {
     /// The steps of this seed.
     pub fn new(seed: u64, shape: Shape) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), shape, number: 0, kills: 12 }
+        Self { random: fastrand::Rng::with_seed(seed), shape, number: 0, kills: 7 }
     }
 
     fn step(&mut self) -> Step {
         self.number += 1;
         if self.number.is_multiple_of(WEATHER) {
-            self.kills = self.one_of(&[0, 0, 8, 16, 32]);
+            self.kills = self.one_of(&[0, 2, 4, 8, 14]);
         }
         if self.number % SERVER_RESTARTS == SERVER_RESTARTS / 2 {
             return Step::RestartServer;
@@ -163,19 +163,19 @@ impl Schedule {
             return Step::Kill(self.random.usize(..self.shape.replicas));
         }
         match self.random.u32(..100) {
-            0..4 => Step::Stop(self.random.usize(..self.shape.replicas), self.stop()),
-            4..36 => self.call(),
+            0..2 => Step::Stop(self.random.usize(..self.shape.replicas), self.stop()),
+            2..36 => self.call(),
             36..39 => self.late(),
             39..64 => self.write(),
-            64..67 => Step::CutConnections,
-            67..69 => self.behind(),
+            64..66 => Step::CutConnections,
+            66..68 => self.behind(),
             _ => Step::User(self.deed()),
         }
     }
 
     /// Mostly short; sometimes longer than a lease and the send gate.
     fn stop(&mut self) -> u64 {
-        if self.random.u32(..100) < 70 { self.random.u64(50..1_500) } else { self.random.u64(3_000..9_000) }
+        if self.random.u32(..100) < 75 { self.random.u64(50..1_000) } else { self.random.u64(3_000..8_000) }
     }
 
     fn operation(&mut self) -> Operation {
