@@ -52,6 +52,7 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
     grant(&world).await;
     let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "composio-operator").await;
     let restricted = client_for(kubeconfig.unwrap()).await.unwrap();
+    world.lead_by_lease();
     world.start_operator_with(restricted).await;
     world.organization_ready("default").await;
 

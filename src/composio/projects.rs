@@ -41,6 +41,12 @@ pub struct ListedProject {
 /// A project as a read by id shows it, as far as it is used.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProjectDetail {
+    /// Its exact name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
     /// Treated as gone.
     #[serde(default)]
     pub deleted: bool,

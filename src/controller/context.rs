@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::api_error::failure;
 use super::events::Events;
 use super::ledger::Ledger;
-use super::memory::{Failures, InFlight, Sightings, Waiters};
+use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
 use super::secret_watch::Publications;
@@ -57,6 +57,8 @@ pub struct Context {
     pub observe_interval: Duration,
     /// First sights of what is announced.
     pub sightings: Sightings,
+    /// Projects that were not found.
+    pub absences: Absences,
     /// Claims whose answer is awaited.
     pub in_flight: InFlight,
     /// Resources that wait for a claim.

@@ -85,9 +85,9 @@ impl Ledger {
     }
 
     /// Creates a claim; `AlreadyExists` where somebody was faster.
-    pub async fn create(&self, claim: &Claim) -> Result<Record, kube::Error> {
-        let written = self.secrets.create(&post_params(), &secret(claim, None)?).await?;
-        Ok(record(claim, None, &written))
+    pub async fn create(&self, claim: &Claim, key: Option<&ApiKey>) -> Result<Record, kube::Error> {
+        let written = self.secrets.create(&post_params(), &secret(claim, key)?).await?;
+        Ok(record(claim, key, &written))
     }
 
     /// Replaces a claim, if it is still as `record` has it.

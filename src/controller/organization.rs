@@ -23,14 +23,17 @@ use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
 use crate::composio::Client;
 use crate::crd::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT,
+    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
+    DEFAULT_ENDPOINT, GrantSpec,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::condition::Condition;
 use crate::domain::failure::{Class, Failure, backoff};
+use crate::domain::ids::ProjectId;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::{Grant, Permits};
 
 /// Most passes at once.
 const WORKERS: u16 = 4;
@@ -168,6 +171,8 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
         endpoint,
         project_name_template,
         project_defaults,
+        grants,
+        adoption,
         suspend,
     } = &object.spec;
     if suspend.unwrap_or(false) {
@@ -202,11 +207,24 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
         id,
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
     }))
+}
+
+fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
+    // The schema has checked the ids; one that could not be sent would permit nothing.
+    let id = |id: &String| ProjectId::try_from(id.clone());
+    let grant = |grant: &GrantSpec| {
+        let GrantSpec { project_name, namespace, project_id } = grant;
+        let project_id = project_id.as_ref().map(id).transpose().ok()?;
+        Some(Grant { project_name: project_name.clone(), namespace: namespace.clone(), project_id })
+    };
+    let with_key = adoption == Some(AdoptionPolicy::WithKey);
+    Permits { grants: grants.iter().filter_map(grant).collect(), with_key }
 }
 
 fn client(context: &Context, url: &str) -> Result<Client, String> {

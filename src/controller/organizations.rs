@@ -15,6 +15,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::plan::Reach;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
 
 /// How long a settings endpoint that is gone is not tried again.
@@ -28,6 +29,8 @@ pub struct Organization {
     pub template: String,
     /// `spec.projectDefaults.settings`.
     pub defaults: Settings,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
@@ -146,8 +149,8 @@ impl Organizations {
         let before = all.remove(name);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
-                (&now.defaults, now.client.base_url(), &now.id)
-                    != (&before.defaults, before.client.base_url(), &before.id)
+                (&now.defaults, now.client.base_url(), &now.id, &now.permits)
+                    != (&before.defaults, before.client.base_url(), &before.id, &before.permits)
             }
             (State::Ready(_), _) => true,
             _ => false,
@@ -176,6 +179,7 @@ impl Organizations {
                 id: organization.id.clone(),
                 template: organization.template.clone(),
                 defaults: organization.defaults.clone(),
+                permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
                 base_url: organization.client.base_url().to_owned(),
                 paused_for: organization.client.paused_for(),

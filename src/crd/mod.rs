@@ -8,6 +8,7 @@ mod project;
 mod rules;
 mod secret;
 mod settings;
+mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
@@ -15,11 +16,12 @@ pub use self::organization::{
     KeySecretRef, ProjectDefaults,
 };
 pub use self::project::{
-    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, Effective,
+    Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
     KeyStatus, OrganizationRef, ProjectStatus,
 };
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
+pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};
 
 /// Finalizer on a ComposioProject whose policy is to delete its project.
 pub const PROJECT_FINALIZER: &str = "composio.dev/project";

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{SettingsSpec, rules};
+use super::{AdoptionPolicy, GrantSpec, SettingsSpec, rules};
 
 /// Base URL of the API where `spec.endpoint.url` is absent (API 2).
 pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
@@ -66,6 +66,14 @@ pub struct ComposioOrganizationSpec {
     /// What applies to every project unless it states otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_defaults: Option<ProjectDefaults>,
+    /// Who may take over which project, at most 256 entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["projectName".into(), "namespace".into()]))]
+    pub grants: Option<Vec<GrantSpec>>,
+    /// See [`AdoptionPolicy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionPolicy>,
     /// No calls to Composio for this organization. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretSpec, SettingsSpec, rules};
+use super::{AdoptSpec, OnProjectMissing, SecretSpec, SettingsSpec, rules};
 use crate::domain::world;
 
 /// The project and the Secret as they should be.
@@ -54,6 +54,13 @@ pub struct ComposioProjectSpec {
     #[schemars(length(min = 1, max = 75))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_-]*$')").message("must have characters of [a-zA-Z0-9_-] only, such as shop"))]
     pub project_name: Option<String>,
+    /// An existing project to take over. Read only while this resource has no project, and may be removed afterwards. An
+    /// administrator must permit it, in the ComposioOrganization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<AdoptSpec>,
+    /// See [`OnProjectMissing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_project_missing: Option<OnProjectMissing>,
     /// Settings of the project. They are merged over the organization's projectDefaults.settings, member by member; a
     /// member that neither states is left as it is at Composio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,16 +103,6 @@ impl From<DeletionPolicy> for world::DeletionPolicy {
     }
 }
 
-/// What applies where the spec says nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Effective {
-    /// Retain, Delete or DeleteAndRevoke.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub deletion_policy: Option<String>,
-}
-
 /// Names a ComposioOrganization in the operator's namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -140,7 +137,7 @@ pub struct ComposioProjectStatus {
     pub key: Option<KeyStatus>,
     /// What applies where the spec says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effective: Option<Effective>,
+    pub effective: Option<EffectiveStatus>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -162,11 +159,23 @@ pub struct ProjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
-    /// How the id came to be known: Created (from the answer to creation) or Recovered (found at Composio after the
-    /// answer was lost).
+    /// How the id came to be known: Created (from the answer to creation), Recovered (found at Composio after the
+    /// answer or the operator's records were lost) or Adopted (taken over, as spec.adopt says).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub origin: Option<String>,
+}
+
+/// The policies in force, stated or by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveStatus {
+    /// See [`DeletionPolicy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// spec.onProjectMissing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_project_missing: Option<OnProjectMissing>,
 }
 
 /// The published Secret.

@@ -29,6 +29,12 @@ pub(super) fn object_name() -> Rule {
         .message("must be lower-case letters, digits, dashes and dots, with a letter or digit at both ends, such as shop-composio")
 }
 
+/// An id of Composio: opaque, but safe as a part of a path (API 3, "IDs").
+pub(super) fn composio_id() -> Rule {
+    Rule::new("self.matches('^[A-Za-z0-9_-]{1,128}$')")
+        .message("must have characters of [A-Za-z0-9_-] only, such as pr_1a2b3c4d5e6f")
+}
+
 /// The name of an entry of a Secret: what the API server accepts there.
 pub(super) fn entry_name() -> Rule {
     Rule::new(is_entry_name("self"))

@@ -12,5 +12,6 @@ pub mod plan;
 pub mod reason;
 pub mod redact;
 pub mod settings;
+pub mod takeover;
 pub mod template;
 pub mod world;

@@ -23,6 +23,9 @@ pub enum Reason {
     NameTaken,
     ClaimHeld,
     RebindDenied,
+    AdoptionDenied,
+    AdoptionMismatch,
+    ProjectMissing,
     KeyUnavailable,
     KeyRejected,
     SecretConflict,
@@ -45,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 33] = [
+    pub const ALL: [Reason; 36] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -62,6 +65,9 @@ impl Reason {
         Reason::NameTaken,
         Reason::ClaimHeld,
         Reason::RebindDenied,
+        Reason::AdoptionDenied,
+        Reason::AdoptionMismatch,
+        Reason::ProjectMissing,
         Reason::KeyUnavailable,
         Reason::KeyRejected,
         Reason::SecretConflict,
@@ -106,6 +112,9 @@ impl Reason {
             Reason::RebindDenied => {
                 "the project of this name was made for another namespace, or for one that was deleted"
             }
+            Reason::AdoptionDenied => "the project that spec.adopt names is not taken over",
+            Reason::AdoptionMismatch => "spec.adopt names another project than this resource has",
+            Reason::ProjectMissing => "the project was deleted at Composio",
             Reason::KeyUnavailable => "the project exists, but Composio does not issue a key for it",
             Reason::KeyRejected => "Composio rejects the project's key",
             Reason::SecretConflict => "a Secret of this name exists and is not this resource's",
@@ -146,11 +155,25 @@ impl Reason {
                 Some("create the resource in another namespace than the operator's")
             }
             Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
-            Reason::NameTaken => {
-                Some("choose another name, or ask the organization's administrator whose project it is")
-            }
+            Reason::NameTaken => Some(
+                "choose another name, or ask the organization's administrator whose project it is; with a grant, \
+                     spec.adopt takes it over",
+            ),
             Reason::ClaimHeld => Some("delete the other resource, or choose another name"),
-            Reason::RebindDenied => Some("choose another name, or ask the operator's administrator"),
+            Reason::RebindDenied => Some(
+                "choose another name, or have the operator's administrator grant it in spec.grants of the \
+                 ComposioOrganization",
+            ),
+            Reason::AdoptionDenied => Some(
+                "correct or remove spec.adopt, or have the operator's administrator grant it in spec.grants of the \
+                 ComposioOrganization",
+            ),
+            Reason::AdoptionMismatch => {
+                Some("remove spec.adopt, which is read only while the resource has no project")
+            }
+            Reason::ProjectMissing => Some(
+                "set spec.onProjectMissing to Recreate to have it made anew with a new key, or delete the resource",
+            ),
             Reason::KeyUnavailable => Some("have key regeneration enabled for the organization at Composio"),
             Reason::KeyRejected => Some("issue a new key for the project, or delete the project at Composio"),
             Reason::SecretConflict => Some("remove that Secret, or choose another spec.secret.name"),
@@ -199,6 +222,9 @@ impl Reason {
                 | Reason::SpecRejected
                 | Reason::NameTaken
                 | Reason::RebindDenied
+                | Reason::AdoptionDenied
+                | Reason::AdoptionMismatch
+                | Reason::ProjectMissing
                 | Reason::KeyUnavailable
                 | Reason::KeyRejected
                 | Reason::SecretConflict

@@ -8,6 +8,7 @@ use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
 use super::settings::Settings;
+use super::takeover::{Permits, TakeOver, TakeOverSeen, TakeOverView};
 
 /// Names of the three entries of the published Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct OrganizationFacts {
     pub defaults: Settings,
     /// Whether its settings endpoint answers.
     pub settings_endpoint: Capability,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Base URL of the API.
     pub base_url: String,
     /// No calls are made for this long, after a 429.
@@ -116,6 +119,8 @@ pub struct Desired {
     pub is_suspended: bool,
     /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.
     pub deletion_policy: DeletionPolicy,
+    /// What is asked and permitted about taking over.
+    pub take_over: TakeOver,
 }
 
 /// The claim of the wanted project.
@@ -181,6 +186,8 @@ pub struct Pass {
     pub has_mutated: bool,
     /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
     pub disproved: Option<String>,
+    /// Of taking over.
+    pub take_over: TakeOverSeen,
 }
 
 /// The world of one project.
@@ -205,6 +212,8 @@ pub struct World {
     pub superseded_retention: Duration,
     /// Clocks for what is announced and unsettled.
     pub settling: Settling,
+    /// Of taking over.
+    pub take_over: TakeOverView,
     /// What this pass has already done.
     pub pass: Pass,
 }

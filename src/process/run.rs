@@ -29,7 +29,7 @@ use crate::controller::api_error::words;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::secret_watch::{self, Publications};
@@ -63,6 +63,7 @@ pub struct Operator {
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    settings.check().map_err(anyhow::Error::msg)?;
     let no_server = |error: String| {
         anyhow::anyhow!("no API server: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
     };
@@ -202,6 +203,7 @@ impl Operator {
             lead,
             observe_interval: self.settings.observe_interval,
             sightings: Sightings::default(),
+            absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),

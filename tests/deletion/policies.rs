@@ -1,6 +1,6 @@
 //! The three policies, and changes between them.
 
-use composio_operator::crd::ComposioProject;
+use composio_operator::crd::{ComposioProject, DeletionPolicy};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn retain_has_no_finalizer_and_no_owner_reference_and_everything_stays() {
     world.apply("shop", json!({})).await;
     let shop = world.ready("shop").await;
     assert_eq!(shop.finalizers(), [""; 0]);
-    assert_eq!(shop.status.unwrap().effective.unwrap().deletion_policy.as_deref(), Some("Retain"));
+    assert_eq!(shop.status.unwrap().effective.unwrap().deletion_policy, Some(DeletionPolicy::Retain));
     assert_eq!(owner_uids(&world.secrets().get("shop").await.unwrap()), [""; 0]);
     let mark = world.control.mark();
     let before = world.entry("shop", "COMPOSIO_API_KEY").await;

@@ -46,13 +46,10 @@ async fn lost_answers_conflicts_and_strangers_annotations_do_not_end_the_lead() 
     let stage = Stage::set(|_| ()).await;
     let (proxy, leader) = behind_a_proxy(&stage).await;
     let before = stage.lease().await;
-    let rules = [
-        proxy.on(renewals().times(2), Action::cut_after()),
-        proxy.on(renewals().times(2), Action::cut_before()),
-        proxy.on(renewals().times(2), unavailable()),
-    ];
-    for rule in rules {
+    for action in [Action::cut_after(), Action::cut_before(), unavailable()] {
+        let rule = proxy.on(renewals().times(2), action);
         tokio::time::timeout(PATIENCE, rule.hit()).await.expect("a renewal that fails");
+        is_renewed(&stage).await;
     }
     let note = json!({"metadata": {"annotations": {"example.com/note": "mine"}}});
     let params = PatchParams::default();

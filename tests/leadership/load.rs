@@ -68,9 +68,6 @@ async fn whatever_befalls_the_leaders_each_of_many_projects_is_created_once() {
     let stage = Stage::set(|settings| {
         settings.workers = 3;
         settings.request_timeout = Duration::from_secs(3);
-        settings.election.lease_duration = Duration::from_secs(6);
-        settings.election.renew_deadline = Duration::from_secs(5);
-        settings.election.retry_period = Duration::from_millis(300);
     })
     .await;
     // Answers are on their way when the leader goes down.

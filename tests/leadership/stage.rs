@@ -62,15 +62,6 @@ impl Stage {
         lease.spec.expect("a Lease that says something")
     }
 
-    /// Waits until the Lease has a holder other than this.
-    pub(crate) async fn has_another_holder(&self, than: &str) -> String {
-        eventually("another holder has the Lease", PATIENCE, async || {
-            let holder = self.lease().await.holder_identity.unwrap_or_default();
-            if holder.is_empty() || holder == than { Err(holder) } else { Ok(holder) }
-        })
-        .await
-    }
-
     /// Adds a fault of the API to calls of an operation.
     pub(crate) fn fault(&self, operation: Operation, fault: Fault, times: u32) {
         let rule = FaultRule::new(fault).organization(&self.world.organization.id).operation(operation);

@@ -92,6 +92,18 @@ pub(super) async fn execute(
             remove_superseded(context, desired, &old).await?;
             work.write_claim(&claim).await.map(drop)
         }
+        Action::ReadCandidate => {
+            pass.take_over.candidate = Some(work.read_candidate(secret.as_ref()).await?);
+            Ok(())
+        }
+        Action::TakeUp { claim, key } => {
+            pass.take_over.candidate = None;
+            work.take_up(&claim, key.as_deref()).await
+        }
+        Action::LookForProject => {
+            pass.take_over.presence = Some(work.look_for_project().await?);
+            Ok(())
+        }
     }
 }
 
@@ -119,8 +131,11 @@ impl Work<'_> {
     async fn write_claim(&self, claim: &Claim) -> Result<Record, Failure> {
         let ledger = &self.context.ledger;
         let written = match &self.world.claim {
-            ClaimView::Present(record) => ledger.update(record, claim, record.key.as_ref()).await,
-            ClaimView::Absent => ledger.create(claim).await,
+            // A claim that lost its project has lost its key.
+            ClaimView::Present(record) => {
+                ledger.update(record, claim, record.key.as_ref().filter(|_| claim.key().is_some())).await
+            }
+            ClaimView::Absent => ledger.create(claim, None).await,
             ClaimView::Unreadable(why) => {
                 return Err(Failure::terminal(Reason::ClaimUnreadable, why.clone()));
             }
@@ -205,6 +220,7 @@ impl Work<'_> {
     /// Returns whether Composio refuses to issue a key.
     async fn acquire_key(&self, claim: &Claim, attempt: u32) -> Result<bool, Failure> {
         let id = project_id(claim)?;
+        self.nobody_elses(claim).await?;
         let regenerate = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
             let result = client.regenerate_key(key, announced, &id).await;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
 
+use super::adopt;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::secrets::{self, UnprovenKey};
@@ -15,6 +16,7 @@ use crate::domain::evidence::Settling;
 use crate::domain::failure::Failure;
 use crate::domain::ids::OrganizationId;
 use crate::domain::plan::superseded_left;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
 
 /// The world, and what the writes need of it beyond the decision.
@@ -107,7 +109,15 @@ pub(super) async fn gather(
         is_remembered.is_some_and(|secret| context.publications.remembers(&desired.uid, secret));
     let view = secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held), is_remembered);
     note(context, desired, secret.as_ref(), &view);
+    let is_vacant = record.is_none_or(|record| record.claim.is_vacant());
+    let take_over = TakeOverView {
+        has_relic: is_vacant && adopt::has_relic(secret.as_ref(), desired),
+        gone_for: record
+            .and_then(|record| record.claim.project_id())
+            .and_then(|id| context.absences.gone_for(id)),
+    };
     let world = World {
+        take_over,
         owner,
         is_held,
         is_in_flight: context.in_flight.contains(&claim_name),

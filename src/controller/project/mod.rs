@@ -1,6 +1,7 @@
 //! The driver of ComposioProject: gather, validate, plan, execute, report, and again until there is nothing to do. It
 //! decides nothing itself.
 
+mod adopt;
 mod apply_settings;
 mod delete;
 mod execute;
@@ -9,6 +10,7 @@ mod prove;
 mod publish;
 mod report;
 mod settle;
+mod wish;
 mod without_calls;
 
 use std::convert::Infallible;
@@ -35,6 +37,7 @@ use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverSpec;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
 
 /// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
@@ -171,8 +174,16 @@ async fn keep_finalizer(
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
 fn wish(context: &Context, object: &ComposioProject) -> Wish {
-    let ComposioProjectSpec { organization_ref, project_name, settings, secret, deletion_policy, suspend } =
-        &object.spec;
+    let ComposioProjectSpec {
+        organization_ref,
+        project_name,
+        adopt,
+        on_project_missing,
+        settings,
+        secret,
+        deletion_policy,
+        suspend,
+    } = &object.spec;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
@@ -188,6 +199,11 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
         deletion_policy: deletion_policy.map(Into::into).unwrap_or_default(),
+        take_over: TakeOverSpec {
+            adopt: adopt.as_ref().and_then(wish::adopt),
+            on_missing: wish::on_missing(*on_project_missing),
+            suspicion: wish::suspicion(object),
+        },
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

@@ -7,13 +7,14 @@ use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::gather::Facts;
+use super::wish;
 use crate::controller::context::Context;
 use crate::controller::guard::guarded;
 use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
-    Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, Effective, KeyStatus, ProjectStatus,
-    RECONCILE_ANNOTATION,
+    Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, EffectiveStatus, KeyStatus,
+    ProjectStatus,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
@@ -21,9 +22,6 @@ use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::SecretView;
-
-/// Longest value of the annotation that is repeated in status.
-const LONGEST_REQUEST: usize = 256;
 
 /// Longest time of one report.
 const REPORT_DEADLINE: Duration = Duration::from_secs(15);
@@ -118,13 +116,15 @@ fn status(
             conditions.extend(status::find(&before.conditions, kind).cloned());
         }
     }
-    let request = object.annotations().get(RECONCILE_ANNOTATION);
     let deletion_policy = object.spec.deletion_policy.unwrap_or(DeletionPolicy::Retain);
     let mut after = ComposioProjectStatus {
         observed_generation: generation,
         conditions,
-        effective: Some(Effective { deletion_policy: Some(format!("{deletion_policy:?}")) }),
-        last_handled_reconcile_at: request.map(|value| value.chars().take(LONGEST_REQUEST).collect()),
+        last_handled_reconcile_at: wish::request(object),
+        effective: Some(EffectiveStatus {
+            deletion_policy: Some(deletion_policy),
+            on_project_missing: Some(wish::on_missing(object.spec.on_project_missing).into()),
+        }),
         ..before.clone()
     };
     if let Some(record) = &facts.record {

@@ -13,6 +13,7 @@ use crate::domain::claim::{Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::plan::{Action, Wish, validate, without_calls};
 use crate::domain::settings::Settings;
+use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, ClaimView, Desired, OrganizationFacts, OrganizationView, Pass};
 
 /// Most actions: write, record.
@@ -79,6 +80,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
                 settings_endpoint: Capability::Unknown,
                 base_url: String::new(),
                 paused_for: None,
+                permits: Permits::default(),
             }
         }
     };
@@ -100,5 +102,6 @@ fn facts(organization: &ComposioOrganization) -> OrganizationFacts {
             .trim_end_matches('/')
             .to_owned(),
         paused_for: None,
+        permits: Permits::default(),
     }
 }

@@ -4,6 +4,7 @@
 mod end;
 mod merge;
 mod published;
+mod takeover;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -59,6 +60,8 @@ pub enum Origin {
     Created,
     /// Found by evidence.
     Recovered,
+    /// Taken over, as `spec.adopt` says.
+    Adopted,
 }
 
 /// A creation that was announced and is not settled.
@@ -334,7 +337,9 @@ impl Claim {
         let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
             Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
         });
-        if is_old && self.phase == Phase::KeyPending { self.gone() } else { Ok(self.key_refused(attempt)) }
+        // Whether another one is made in place of an adopted project is `spec.onProjectMissing`'s to say.
+        let may_go = self.phase == Phase::KeyPending && self.origin != Some(Origin::Adopted);
+        if is_old && may_go { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// Any phase: another resource of the same name takes the claim over. Whether it may is the plan's to decide.

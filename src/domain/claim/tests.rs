@@ -271,7 +271,7 @@ fn the_walks_reach_every_phase_with_and_without_open_announcements() {
     use proptest::test_runner::TestRunner;
 
     let (mut runner, mut reached) = (TestRunner::deterministic(), std::collections::BTreeSet::new());
-    for _ in 0..512 {
+    for _ in 0..4096 {
         let mut walk = Walk::new();
         for op in &ops(24).new_tree(&mut runner).unwrap().current() {
             let _ = walk.step(op);

@@ -1,6 +1,6 @@
 //! From a known project to a known key.
 
-use super::{Action, Step, preflight, secret, suspended};
+use super::{Action, Step, missing, preflight, secret, suspended};
 use crate::domain::claim::{Attempt, Claim, Illegal, Origin, Purpose};
 use crate::domain::reason::Reason;
 use crate::domain::world::{Desired, SecretView, World};
@@ -30,10 +30,18 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         return Ok(step);
     }
     if world.pass.is_key_refused {
-        return refused(world, claim);
+        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
     }
     if announced.is_none() && matches!(world.secret, SecretView::Foreign(_)) {
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
+    }
+    // What we have made ourselves is made again; what was adopted may be missed.
+    if claim.origin() == Some(Origin::Adopted) && !claim.is_key_announced() {
+        match missing::next(desired, world, claim)? {
+            missing::Next::Do(action) => return Ok(Step::Do(action)),
+            missing::Next::Later(step) => return Ok(step),
+            missing::Next::There => {}
+        }
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
     Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))

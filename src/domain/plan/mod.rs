@@ -3,11 +3,13 @@
 //! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
 //! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
+mod adopt;
 mod create;
 mod delete;
 mod key;
 #[cfg(test)]
 mod laws;
+mod missing;
 #[cfg(test)]
 mod model;
 mod orphan;
@@ -28,6 +30,7 @@ use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
 use super::reason::Reason;
 use super::settings::Settings;
+use super::takeover::ProvenKey;
 use super::world::{ClaimView, Desired, SecretView, World};
 
 /// What one look at the world leads to.
@@ -89,6 +92,17 @@ pub enum Action {
     PublishSecret,
     /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
     RemoveSuperseded(Superseded, Box<Claim>),
+    /// Look at the project that `spec.adopt` names, or that the key in the resource's Secret may open, and at that key.
+    ReadCandidate,
+    /// Write the claim, which takes up a project that nobody has a claim of, with its key where that was proven.
+    TakeUp {
+        /// With the project in it.
+        claim: Box<Claim>,
+        /// Its key.
+        key: Option<Box<ProvenKey>>,
+    },
+    /// Look for the claim's project by id and, if it is not known so, in the whole list.
+    LookForProject,
 }
 
 impl Action {
@@ -100,6 +114,7 @@ impl Action {
                 | Action::Conclude(..)
                 | Action::PublishSecret
                 | Action::RemoveSuperseded(..)
+                | Action::TakeUp { .. }
                 | Action::Bury
         )
     }
@@ -133,16 +148,17 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
     if world.is_in_flight {
         return Ok(Step::Wait(Reason::Creating, String::new(), IN_FLIGHT));
     }
-    match record.claim.phase() {
+    let step = match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
         Phase::KeyPending => key::pending(desired, world, &record.claim),
         Phase::Deleting => delete::undecided(world, &record.claim),
         Phase::Owned => owned(desired, world, record),
-    }
+    };
+    step.map(|step| adopt::mismatch(desired, &record.claim, step))
 }
 
 /// The claim belongs to another resource. While that exists, this one waits; afterwards the same namespace (by UID)
-/// takes the claim back, since a resource may be renamed; another one must not inherit a key.
+/// takes the claim back, since a resource may be renamed; another one needs a grant: it must not inherit a key.
 fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
     let (theirs, ours) = (record.claim.owner(), &world.owner);
     let same_namespace = (&theirs.namespace, &theirs.namespace_uid) == (&ours.namespace, &ours.namespace_uid);
@@ -155,7 +171,7 @@ fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
         let detail = format!("{holder} manages {:?}", record.claim.project_name().as_str());
         return Step::Wait(Reason::ClaimHeld, detail, HELD);
     }
-    if !same_namespace {
+    if !same_namespace && !desired.take_over.permit.grants(record.claim.project_id()) {
         return Step::Stall(Reason::RebindDenied, format!("{:?}", record.claim.project_name().as_str()));
     }
     if desired.is_suspended {
@@ -181,16 +197,28 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     {
         return Ok(step);
     }
+    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
+    let missing = missing::next(desired, world, claim)?;
+    if let missing::Next::Do(action) = &missing
+        && is_open(action)
+    {
+        return Ok(Step::Do(action.clone()));
+    }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     if let settings::Next::Do(action) = &settings
         && is_open(action)
+        && matches!(missing, missing::Next::There)
     {
         return Ok(Step::Do(action.clone()));
     }
     if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
         return Ok(step);
+    }
+    match missing {
+        missing::Next::Later(step) => return Ok(step),
+        missing::Next::Do(_) => return Ok(throttled(desired)),
+        missing::Next::There => {}
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),

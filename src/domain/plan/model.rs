@@ -19,6 +19,7 @@ use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOver;
 use crate::domain::world::{Capability, DeletionPolicy, Desired, EntryNames, SecretWish};
 
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
@@ -157,6 +158,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         paused_for: None,
         is_suspended: false,
         deletion_policy: DeletionPolicy::Retain,
+        take_over: TakeOver::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
+mod secret;
 mod worlds;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,8 @@ fn written(step: &Step) -> Option<&Claim> {
             | Action::WriteClaim(claim)
             | Action::Conclude(claim, _)
             | Action::AcquireKey { claim, .. }
-            | Action::DeleteUnusable(claim),
+            | Action::DeleteUnusable(claim)
+            | Action::RemoveSuperseded(_, claim),
         ) => Some(claim),
         _ => None,
     }
@@ -88,7 +90,7 @@ proptest! {
         let Case(wish, world) = &case;
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
-            Step::Do(Action::AcquireKey { .. }) => {
+            Step::Do(Action::AcquireKey { .. } | Action::ProveKey) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
             Step::Do(
@@ -208,7 +210,7 @@ proptest! {
         let has_failed = matches!(world.pass.settings, SettingsView::Failed(_));
         let paused_for = (!has_failed).then_some(Duration::from_secs(7));
         let wish = Desired { paused_for, ..wish.clone() };
-        let world = World { secret: SecretView::Absent, ..world.clone() };
+        let world = World { secret: SecretView::Absent, unproven_key: None, ..world.clone() };
         let step = plan(&wish, &world);
         let is_write = matches!(step, Step::Do(Action::PublishSecret | Action::WriteClaim(_)));
         prop_assert!(is_write, "{:?}", step);
@@ -221,7 +223,11 @@ proptest! {
         if let Step::Do(action) = plan(&wish, world) {
             let is_write = matches!(
                 action,
-                Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret | Action::Bury
+                Action::WriteClaim(_)
+                    | Action::Conclude(..)
+                    | Action::PublishSecret
+                    | Action::RemoveSuperseded(..)
+                    | Action::Bury
             );
             prop_assert!(is_write, "{:?}", action);
         }
@@ -295,8 +301,9 @@ proptest! {
 #[test]
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..2048 {
-        let Case(wish, world) = case().new_tree(&mut runner).unwrap().current();
+    for number in 0..2560 {
+        let case = if number % 5 == 0 { owned_case().boxed() } else { case().boxed() };
+        let Case(wish, world) = case.new_tree(&mut runner).unwrap().current();
         let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
         let step = plan(&wish, &world);
         let text = format!("{step:?}");
@@ -321,6 +328,8 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ReadSettings",
         "PatchSettings",
         "PublishSecret",
+        "ProveKey",
+        "RemoveSuperseded",
         "Done",
     ];
     let reasons = [

@@ -7,6 +7,7 @@ use super::{Step, WATCHED, suspended};
 use crate::domain::ids::ProjectName;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::{TakeOver, TakeOverSpec};
 use crate::domain::template::{project_name, render};
 use crate::domain::world::{DeletionPolicy, Desired, OrganizationView, SecretWish};
 
@@ -33,6 +34,8 @@ pub struct Wish {
     pub is_suspended: bool,
     /// `spec.deletionPolicy`.
     pub deletion_policy: DeletionPolicy,
+    /// `spec.adopt` and `spec.onProjectMissing`.
+    pub take_over: TakeOverSpec,
     /// What the status calls the project. A hint: it may stop, never allow.
     pub known_as: Option<String>,
 }
@@ -67,7 +70,9 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         )));
     }
     check_templates(&wish.secret.template, &project_name).map_err(invalid)?;
+    let permit = facts.permits.of(&project_name, &wish.namespace);
     Ok(Desired {
+        take_over: TakeOver { spec: wish.take_over, permit },
         namespace: wish.namespace,
         name: wish.name,
         uid: wish.uid,

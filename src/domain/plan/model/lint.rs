@@ -82,7 +82,12 @@ impl Model {
             Action::ProveKey | Action::RemoveSuperseded(..) => {
                 self.law(false, "nothing is proven or removed without a cause");
             }
-            Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
+            Action::Conclude(..)
+            | Action::ReadEvidence
+            | Action::ReadSettings
+            | Action::ReadCandidate
+            | Action::TakeUp { .. }
+            | Action::LookForProject => {}
         }
     }
 

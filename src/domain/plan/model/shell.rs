@@ -13,6 +13,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
@@ -93,6 +94,7 @@ impl Model {
             earlier: None,
             superseded_retention: Duration::from_hours(1),
             settling,
+            take_over: TakeOverView::default(),
             pass: pass.clone(),
         }
     }
@@ -154,6 +156,10 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
+            Action::ReadCandidate | Action::TakeUp { .. } | Action::LookForProject => {
+                self.law(false, "nothing is taken over that nobody asked for");
+                Err(Ended("nothing to take over"))
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::domain::plan::laws::settings;
 use crate::domain::plan::model::{SETTLE, desired, owner};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
+use crate::domain::takeover::{TakeOverSeen, TakeOverView};
 use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
 
 fn spans() -> impl Strategy<Value = Duration> {
@@ -78,6 +79,7 @@ fn pass() -> impl Strategy<Value = Pass> {
             settings,
             has_mutated,
             disproved,
+            take_over: TakeOverSeen::default(),
         },
     )
 }
@@ -183,6 +185,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
                 earlier,
                 superseded_retention,
                 settling,
+                take_over: TakeOverView::default(),
                 pass,
             };
             Case(wish, world)
@@ -203,7 +206,8 @@ pub(super) fn is_mine(world: &World) -> bool {
 
 /// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
 pub(super) fn owned_case() -> impl Strategy<Value = Case> {
-    (case(), some_settings(), any::<bool>()).prop_map(|(Case(wish, world), applied, has_applied)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, (has_applied, is_renamed))| {
         let mut walk = Walk::new();
         for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
             walk.step(&op).unwrap();
@@ -211,6 +215,12 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         let mut record = walk.record;
         if has_applied {
             record.claim = record.claim.with_settings(applied, walk.now).unwrap();
+        }
+        if is_renamed {
+            for (name, uid) in [("before", "earlier-uid"), ("shop", "secret-uid")] {
+                let published = Published { name: name.to_owned(), uid: uid.to_owned() };
+                record.claim = record.claim.publishing(published, walk.now).unwrap();
+            }
         }
         let wish = Desired {
             is_suspended: false,

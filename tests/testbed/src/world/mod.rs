@@ -47,6 +47,7 @@ pub struct World {
     /// `--superseded-retention` of operators that are started later; an hour, as by default.
     pub superseded_retention: Duration,
     operator: Option<Running>,
+    is_led_by_lease: bool,
     is_finished: bool,
 }
 
@@ -89,6 +90,7 @@ impl World {
             history,
             superseded_retention: Duration::from_hours(1),
             operator: None,
+            is_led_by_lease: false,
             is_finished: false,
         };
         history.permit_ledger(&world.system);

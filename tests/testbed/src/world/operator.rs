@@ -36,12 +36,17 @@ impl World {
             superseded_retention: self.superseded_retention,
             shutdown_timeout: Duration::from_secs(25),
             election: Election {
-                leader_elect: false,
+                leader_elect: self.is_led_by_lease,
                 lease_duration: Duration::from_secs(10),
                 renew_deadline: Duration::from_secs(8),
                 retry_period: Duration::from_millis(500),
             },
         }
+    }
+
+    /// Operators that are started from now on elect their leader.
+    pub fn lead_by_lease(&mut self) {
+        self.is_led_by_lease = true;
     }
 
     /// Starts an operator in process and waits until it is ready.
