@@ -21,6 +21,7 @@ use super::tally::{Count, Tally};
 /// How long an outage may last for a user.
 const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(150);
+const MOST_GRANTS: usize = 256;
 
 /// A resource that a user wants to be there.
 #[derive(Debug, Clone)]
@@ -42,14 +43,29 @@ pub(super) enum End {
     Either,
 }
 
+/// Name of the `number`-th resource of a slot, and of its project.
+fn project_name(slot: usize, number: u32) -> String {
+    format!("p{slot:03}-{number}")
+}
+
+/// Namespace and project name of all grants: every second slot may take its first projects with it into a namespace that
+/// was made again. As many as an organization can have.
+pub(super) fn grants(slots: usize, namespaces: &[String]) -> Vec<(String, String)> {
+    let of_slot = |slot: usize| {
+        let namespace = &namespaces[slot % namespaces.len()];
+        (1..=2).map(move |number| (namespace.clone(), project_name(slot, number)))
+    };
+    (0..slots).step_by(2).flat_map(of_slot).take(MOST_GRANTS).collect()
+}
+
 /// All that users want, and what they have done.
 pub(super) struct Fleet {
     client: Client,
     tally: Arc<Tally>,
     namespaces: Vec<Home>,
     slots: Vec<Slot>,
-    /// By name of the project, for all names that have ever been used: how its last resource ended.
-    pub(super) ends: BTreeMap<String, End>,
+    /// By name of the project, for all names that have ever been used: how its last resource ended, and the UID of that.
+    pub(super) ends: BTreeMap<String, (End, String)>,
     /// Names whose project may have been deleted at some time.
     pub(super) may_go: BTreeSet<String>,
 }
@@ -151,7 +167,7 @@ impl Fleet {
         }
         let place = &mut self.slots[slot];
         place.names += u32::from(is_new || place.names == 0);
-        let (number, name) = (place.names, format!("p{slot:03}-{}", place.names));
+        let (number, name) = (place.names, project_name(slot, place.names));
         let spec = Spec::first(u32::try_from(slot)?.wrapping_add(number));
         let api = self.projects(slot);
         let object: ComposioProject = serde_json::from_value(spec.manifest(&name))?;
@@ -209,15 +225,16 @@ impl Fleet {
         })
         .await?
         .ok();
-        self.has_ended(wanted.name, end.get());
+        self.has_ended(wanted, end.get());
         Ok(())
     }
 
-    fn has_ended(&mut self, name: String, end: End) {
+    fn has_ended(&mut self, resource: Wanted, end: End) {
+        let Wanted { name, uid, .. } = resource;
         if end != End::Stays {
             self.may_go.insert(name.clone());
         }
-        self.ends.insert(name, end);
+        self.ends.insert(name, (end, uid));
     }
 
     async fn delete_namespace(&mut self, home: usize) -> anyhow::Result<()> {
@@ -232,7 +249,7 @@ impl Fleet {
         for wanted in of_it.filter_map(|slot| slot.wanted.take()).collect::<Vec<_>>() {
             let object = found.iter().find(|object| object.name_any() == wanted.name);
             let end = object.map_or(End::Stays, |object| end_of(object, wanted.spec.policy));
-            self.has_ended(wanted.name, end);
+            self.has_ended(wanted, end);
         }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         persist(async || namespaces.delete(&name, &DeleteParams::default()).await.map(drop)).await?.ok();

@@ -124,7 +124,7 @@ impl Run {
         let (server, restarts) = unbounded_channel();
         Ok(Self {
             faults: Faults::new(&stage, proxies),
-            observer: Observer::start(stage.client.clone(), stage.control.clone()),
+            observer: Observer::start(stage.client.clone(), stage.control.clone(), stage.grants.clone()),
             fleet: spawn_local(fleet.act(deeds)),
             server_restarts: spawn_local(restart_server(control_plane, restarts, tally.clone())),
             stage,

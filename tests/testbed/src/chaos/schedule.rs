@@ -6,8 +6,10 @@ use crate::emulator::{Fault, LateAnswer, Operation, Point, View, Which};
 /// How many steps the weather holds.
 const WEATHER: u64 = 140;
 /// Distances between the rare and slow steps.
-const SERVER_RESTARTS: u64 = 170;
-const NAMESPACE_DELETIONS: u64 = 110;
+const SERVER_RESTARTS: u64 = 500;
+const NAMESPACE_DELETIONS: u64 = 200;
+/// When they come first.
+const FIRST_RARE: u64 = 110;
 
 /// What there is to break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,12 +153,12 @@ impl Schedule {
     fn step(&mut self) -> Step {
         self.number += 1;
         if self.number.is_multiple_of(WEATHER) {
-            self.kills = self.one_of(&[0, 2, 4, 8, 14]);
+            self.kills = self.one_of(&[0, 0, 3, 6, 12]);
         }
-        if self.number % SERVER_RESTARTS == SERVER_RESTARTS / 2 {
+        if self.number % SERVER_RESTARTS == FIRST_RARE {
             return Step::RestartServer;
         }
-        if self.number % NAMESPACE_DELETIONS == NAMESPACE_DELETIONS / 2 {
+        if self.number % NAMESPACE_DELETIONS == FIRST_RARE / 2 {
             return Step::User(Deed::DeleteNamespace(self.random.usize(..self.shape.namespaces)));
         }
         if self.random.u32(..100) < self.kills {

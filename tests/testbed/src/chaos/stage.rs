@@ -1,6 +1,8 @@
 //! Where it happens: a control plane and an emulator of its own, one organization, namespaces, and projects of somebody
 //! else that nobody may touch.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use clap::Parser as _;
 use composio_operator::crd::{self, ComposioOrganization};
@@ -10,7 +12,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::Options;
+use super::{Options, fleet};
 use crate::canary::{History, Kind};
 use crate::controlplane::{self, ControlPlane};
 use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions, Plan, ThirdPartyProject};
@@ -34,6 +36,8 @@ pub(super) struct Stage {
     /// Everything that etcd ever stores.
     pub(super) history: History,
     pub(super) namespaces: Vec<String>,
+    /// Names of projects that may go into a namespace that was made again.
+    pub(super) grants: BTreeSet<String>,
 }
 
 impl Stage {
@@ -54,13 +58,16 @@ impl Stage {
         for name in STRANGERS {
             control.create_project(&organization.id, ThirdPartyProject::named(name).with_key());
         }
-        let namespaces = (1..=options.namespaces).map(|number| format!("team-{number}")).collect();
-        let stage = Self { client, emulator, control, organization, history, namespaces };
-        stage.furnish().await?;
+        let namespaces: Vec<String> =
+            (1..=options.namespaces).map(|number| format!("team-{number}")).collect();
+        let grants = fleet::grants(options.projects, &namespaces);
+        let names = grants.iter().map(|(_, name)| name.clone()).collect();
+        let stage = Self { client, emulator, control, organization, history, namespaces, grants: names };
+        stage.furnish(&grants).await?;
         Ok((stage, control_plane))
     }
 
-    async fn furnish(&self) -> anyhow::Result<()> {
+    async fn furnish(&self, grants: &[(String, String)]) -> anyhow::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for name in self.namespaces.iter().map(String::as_str).chain([SYSTEM]) {
             let namespace = from(json!({"metadata": {"name": name}}))?;
@@ -70,19 +77,22 @@ impl Stage {
         let key = json!({"metadata": {"name": KEY_SECRET}, "stringData": {"apiKey": self.organization.key}});
         secrets.create(&PostParams::default(), &from(key)?).await?;
         let organizations: Api<ComposioOrganization> = Api::namespaced(self.client.clone(), SYSTEM);
-        organizations.create(&PostParams::default(), &from(self.manifest())?).await?;
+        organizations.create(&PostParams::default(), &from(self.manifest(grants))?).await?;
         Ok(())
     }
 
     /// Without a brake on deletions: it waits for a person. Members that the definition does not know yet are dropped by
     /// the API server.
-    fn manifest(&self) -> Value {
+    fn manifest(&self, grants: &[(String, String)]) -> Value {
+        let grant =
+            |(namespace, name): &(String, String)| json!({"namespace": namespace, "projectName": name});
         json!({
             "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization",
             "metadata": {"name": "default"},
             "spec": {
                 "apiKeySecretRef": {"name": KEY_SECRET},
                 "endpoint": {"url": self.emulator.url()},
+                "grants": grants.iter().map(grant).collect::<Vec<_>>(),
                 "limits": {"deletionsPerHour": 0},
             },
         })

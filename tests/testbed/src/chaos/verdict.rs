@@ -105,11 +105,13 @@ pub(super) async fn compare(stage: &Stage, fleet: &Fleet) -> kube::Result<Findin
     }
     both_sides(&sight, &strangers, &mut findings);
     for wanted in fleet.wanted() {
-        is_as_wanted(&sight, wanted, &mut findings);
+        is_as_wanted(stage, &sight, wanted, &mut findings);
     }
     is_nothing_else_there(&sight, fleet, &mut findings);
-    for (name, end) in &fleet.ends {
-        has_ended(&sight, name, *end, &mut findings);
+    for (name, (end, uid)) in &fleet.ends {
+        if *end == End::Goes {
+            is_gone(&sight, name, uid, &mut findings);
+        }
     }
     Ok(findings)
 }
@@ -149,7 +151,7 @@ fn both_sides(sight: &Sight, strangers: &[String], findings: &mut Findings) {
 }
 
 /// A resource that is wanted: Ready with all that it asks for, or held for the reason that it gives.
-fn is_as_wanted(sight: &Sight, wanted: &Wanted, findings: &mut Findings) {
+fn is_as_wanted(stage: &Stage, sight: &Sight, wanted: &Wanted, findings: &mut Findings) {
     let (namespace, name) = (&wanted.namespace, &wanted.name);
     let Some(object) = sight.objects.get(&(namespace.clone(), name.clone())) else {
         findings.stuck.push(format!("{namespace}/{name} is not there"));
@@ -160,7 +162,8 @@ fn is_as_wanted(sight: &Sight, wanted: &Wanted, findings: &mut Findings) {
     let reason = ready.map(|ready| ready.reason.as_str()).unwrap_or_default();
     let claim = sight.claims.get(name);
     let lives_in = sight.namespaces.get(namespace).and_then(ResourceExt::uid);
-    let is_denied = claim.is_some_and(|claim| Some(claim.text("/owner/namespaceUid")) != lives_in.as_deref());
+    let is_denied = !stage.grants.contains(name)
+        && claim.is_some_and(|claim| Some(claim.text("/owner/namespaceUid")) != lives_in.as_deref());
     let expected = match (is_denied, wanted.spec.is_suspended) {
         (true, _) => "RebindDenied",
         (false, true) => "Suspended",
@@ -236,14 +239,12 @@ fn is_nothing_else_there(sight: &Sight, fleet: &Fleet, findings: &mut Findings) 
     }
 }
 
-/// A name without a resource.
-fn has_ended(sight: &Sight, name: &str, end: End, findings: &mut Findings) {
-    let is_claimed = sight.claims.contains_key(name);
-    if end == End::Goes && is_claimed {
-        findings.left_over.push(format!("the claim of {name}, which was deleted with its project"));
-    }
-    if end == End::Goes && sight.living().any(|project| project.name == name) {
-        findings.left_over.push(format!("{name}, which was to be deleted"));
+/// A name whose last resource was to take its project with it; unless the claim was never its own. (A project without a
+/// claim is a leak in any case.)
+fn is_gone(sight: &Sight, name: &str, uid: &str, findings: &mut Findings) {
+    let claim = sight.claims.get(name).filter(|claim| claim.text("/owner/uid") == uid);
+    if let Some(claim) = claim {
+        findings.left_over.push(format!("{name}, which was to be deleted; its claim is {}", claim.phase()));
     }
 }
 

@@ -95,7 +95,7 @@ impl Testimony {
         control.journal().iter().filter(|entry| is_needless(entry)).count()
     }
 
-    fn claim(&mut self, claim: &SeenClaim, mark: u64) {
+    fn claim(&mut self, claim: &SeenClaim, mark: u64, is_granted: bool) {
         let (Some(id), Some(key), "Owned") = (claim.id(), &claim.key, claim.phase()) else { return };
         let key: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         let namespace_uid = claim.text("/owner/namespaceUid").to_owned();
@@ -106,7 +106,7 @@ impl Testimony {
         if first.key != key {
             self.wrong.insert(format!("the key of {} has changed", claim.name()));
         }
-        if first.namespace_uid != namespace_uid {
+        if first.namespace_uid != namespace_uid && !is_granted {
             self.wrong.insert(format!("{} has passed into another namespace", claim.name()));
         }
     }
@@ -128,9 +128,9 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn start(client: Client, control: Control) -> Self {
+    pub(super) fn start(client: Client, control: Control, grants: BTreeSet<String>) -> Self {
         let stop = CancellationToken::new();
-        Self { task: tokio::spawn(watch(client, control, stop.clone())), stop }
+        Self { task: tokio::spawn(watch(client, control, grants, stop.clone())), stop }
     }
 
     pub(super) async fn end(self) -> anyhow::Result<Testimony> {
@@ -139,7 +139,12 @@ impl Observer {
     }
 }
 
-async fn watch(client: Client, control: Control, stop: CancellationToken) -> Testimony {
+async fn watch(
+    client: Client,
+    control: Control,
+    grants: BTreeSet<String>,
+    stop: CancellationToken,
+) -> Testimony {
     let mut testimony = Testimony::default();
     let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
     loop {
@@ -147,7 +152,7 @@ async fn watch(client: Client, control: Control, stop: CancellationToken) -> Tes
         let seen = claims(&client).await;
         let mark = control.mark();
         for claim in seen.iter().flatten() {
-            testimony.claim(claim, mark);
+            testimony.claim(claim, mark, grants.contains(claim.name()));
         }
         for lease in leases.list(&ListParams::default()).await.into_iter().flatten() {
             testimony.lease(&lease);
