@@ -123,6 +123,7 @@ impl Client {
     }
 
     /// The same, sending only while `lead` is held, and a mutation only if its whole deadline is left on it.
+    #[must_use]
     pub fn led_by(&self, lead: Lead) -> Self {
         Self(self.0.clone(), lead)
     }

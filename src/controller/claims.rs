@@ -32,6 +32,8 @@ use crate::domain::world::ClaimView;
 const WORKERS: u16 = 2;
 /// Longest time of one pass.
 const PASS_DEADLINE: Duration = Duration::from_mins(1);
+/// Distance to the next look while the organization is stopped.
+const STOPPED: Duration = Duration::from_secs(30);
 /// Most steps of one pass.
 const MOST_STEPS: usize = 5;
 
@@ -126,6 +128,9 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
         };
         if context.is_held(record.claim.owner()).await? {
             return Ok(None);
+        }
+        if context.organizations.is_stopped(record.claim.organization()) {
+            return Ok(Some(STOPPED));
         }
         let organization = context.organization(record.claim.organization());
         let now =

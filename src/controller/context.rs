@@ -11,7 +11,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
 use super::api_error::failure;
+use super::brake::Brake;
 use super::events::Events;
+use super::in_use::InUse;
 use super::ledger::Ledger;
 use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
@@ -55,6 +57,10 @@ pub struct Context {
     pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
+    /// Which organizations are in use.
+    pub in_use: InUse,
+    /// Deletions within the hour.
+    pub brake: Brake,
     /// First sights of what is announced.
     pub sightings: Sightings,
     /// Projects that were not found.
@@ -114,6 +120,11 @@ impl Context {
     pub fn wake_organization(&self, name: &str) {
         // The receiver lives as long as the process.
         let _ = self.wake.organizations.send(ObjectRef::new(name).within(&self.namespace));
+    }
+
+    /// Asks for a look at every organization.
+    pub fn wake_organizations(&self) {
+        self.organizations.names().iter().for_each(|name| self.wake_organization(name));
     }
 
     /// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.

@@ -10,9 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
-use super::api_error::{is_conflict, is_not_found};
+use super::api_error::is_not_found;
+use super::header;
 use crate::domain::claim::{Claim, Phase, Record, VERSION};
-use crate::domain::ids::{ProjectId, hex};
+use crate::domain::ids::ProjectId;
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::world::ClaimView;
 
@@ -23,14 +24,14 @@ pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
 
+/// Label of claims and tombstones: name of the ComposioOrganization.
+pub(super) const ORGANIZATION_LABEL: &str = "composio.dev/organization";
 const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
 /// Selects claims, without tombstones.
-const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
-const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
-const HEADER: &str = "composio-ledger";
+pub(super) const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
+pub(super) const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
 pub(super) const CLAIM_ENTRY: &str = "claim.json";
 const KEY_ENTRY: &str = "apiKey";
-const FINGERPRINT_ENTRY: &str = "fingerprintKey";
 /// Name under which this program writes.
 pub const FIELD_MANAGER: &str = "composio-operator";
 
@@ -50,27 +51,7 @@ impl Ledger {
     /// Opens the ledger of a namespace; makes its header where there is none.
     pub async fn open(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        let fingerprint_key = loop {
-            if let Some(header) = secrets.get_opt(HEADER).await? {
-                let key = header.data.as_ref().and_then(|data| data.get(FINGERPRINT_ENTRY));
-                let key =
-                    key.and_then(|key| String::from_utf8(key.0.clone()).ok()).filter(|key| !key.is_empty());
-                break key.ok_or_else(|| {
-                    anyhow::anyhow!(
-                        "Secret {namespace}/{HEADER} has no entry {FINGERPRINT_ENTRY}; restore it from a backup"
-                    )
-                })?;
-            }
-            let mut random = [0; 32];
-            getrandom::fill(&mut random)?;
-            let data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), hex(&random))]);
-            let metadata = ObjectMeta { name: Some(HEADER.to_owned()), ..ObjectMeta::default() };
-            let header = Secret { metadata, string_data: Some(data), ..Secret::default() };
-            match secrets.create(&post_params(), &header).await {
-                Err(error) if !is_conflict(&error) => return Err(error.into()),
-                _ => {}
-            }
-        };
+        let (fingerprint_key, _) = header::load(&secrets, None).await?;
         Ok(Self { secrets, fingerprint_key: FingerprintKey::new(fingerprint_key) })
     }
 
@@ -202,7 +183,7 @@ pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube
     data.extend(key.map(|key| (KEY_ENTRY.to_owned(), ByteString(key.expose().as_bytes().to_vec()))));
     let labels = [
         ("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
-        ("composio.dev/organization", claim.organization().to_owned()),
+        (ORGANIZATION_LABEL, claim.organization().to_owned()),
         (OWNER_NAMESPACE_LABEL, owner.namespace.clone()),
         (PHASE_LABEL, format!("{:?}", claim.phase())),
     ];

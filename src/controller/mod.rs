@@ -2,12 +2,17 @@
 //! in the middle are `domain`'s.
 
 pub mod api_error;
+pub mod brake;
 pub mod claims;
+pub mod confirm;
 pub mod context;
 pub mod events;
 pub mod evidence;
 pub mod finalizer;
 pub mod guard;
+pub mod header;
+pub mod identity;
+pub mod in_use;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;

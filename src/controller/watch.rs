@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use crate::crd::RECONCILE_ANNOTATION;
+use crate::crd::{CONFIRM_ANNOTATION, RECONCILE_ANNOTATION};
 
 /// Watches one kind. An object that cannot be read is left out and logged, so that it does not stop the others; when it is
 /// being deleted, `bare` makes what comes instead of its metadata alone, so that it can go.
@@ -58,5 +58,6 @@ pub fn relevance<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
     (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hasher);
     object.annotations().get(RECONCILE_ANNOTATION).hash(&mut hasher);
+    object.annotations().get(CONFIRM_ANNOTATION).hash(&mut hasher);
     Some(hasher.finish())
 }

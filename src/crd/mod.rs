@@ -13,7 +13,7 @@ mod takeover;
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
     ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
-    KeySecretRef, ProjectDefaults,
+    HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
@@ -31,3 +31,7 @@ pub const PROJECT_LABEL: &str = "composio.dev/project";
 pub const KEY_ISSUED_ANNOTATION: &str = "composio.dev/key-issued-at";
 /// Annotation on either kind, read and never written: any new value asks for a look now.
 pub const RECONCILE_ANNOTATION: &str = "composio.dev/reconcile-requested-at";
+/// Annotation on a ComposioOrganization, read and never written: a token of `status.held`.
+pub const CONFIRM_ANNOTATION: &str = "composio.dev/confirm";
+/// Finalizer of a ComposioOrganization while any of its ComposioProjects has one.
+pub const ORGANIZATION_FINALIZER: &str = "composio.dev/in-use";

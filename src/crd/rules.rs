@@ -23,6 +23,12 @@ pub(super) fn unchanged(path: &[&str], default: &str) -> Rule {
     Rule::new(format!("{now} == {before}")).reason(Reason::FieldValueForbidden)
 }
 
+/// May be set at any time, and then neither be changed nor removed. For the object that has the field.
+pub(super) fn kept(field: &str) -> Rule {
+    Rule::new(format!("!has(oldSelf.{field}) || (has(self.{field}) && self.{field} == oldSelf.{field})"))
+        .reason(Reason::FieldValueForbidden)
+}
+
 /// The name of an object of Kubernetes. The length is the schema's to check.
 pub(super) fn object_name() -> Rule {
     Rule::new(format!("self.matches('^{DNS_SUBDOMAIN}$')"))

@@ -89,7 +89,7 @@ pub fn tombstone_name(id: &ProjectId) -> String {
     format!("deleted-{}", digest(&[id.as_str()]))
 }
 
-fn digest(parts: &[&str]) -> String {
+pub(super) fn digest(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
         digest.update((part.len() as u64).to_be_bytes());

@@ -117,6 +117,11 @@ impl FingerprintKey {
         Self(secret.into())
     }
 
+    /// The secret, for the header only.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
     /// 32 hex digits of HMAC-SHA256 over the key.
     pub fn fingerprint(&self, key: &ApiKey) -> String {
         // HMAC takes keys of any length, so that this cannot fail; an empty text would be a visible fault.

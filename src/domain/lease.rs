@@ -35,6 +35,7 @@ pub struct Record {
 
 impl Record {
     /// As its holder gives it back. Free for everybody from then on.
+    #[must_use]
     pub fn released(&self, wall: Timestamp) -> Self {
         Self { holder: String::new(), renew_time: Some(wall), ..self.clone() }
     }

@@ -37,6 +37,7 @@ pub enum Reason {
     ClaimMissing,
     Deleting,
     DeletionBlocked,
+    DeletionHeld,
     TransientFailure,
     // ComposioOrganization
     KeyAccepted,
@@ -44,11 +45,14 @@ pub enum Reason {
     KeyInvalid,
     EndpointUnreachable,
     EndpointInvalid,
+    OrganizationMismatch,
+    LedgerMoved,
+    InUse,
 }
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 36] = [
+    pub const ALL: [Reason; 40] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -79,12 +83,16 @@ impl Reason {
         Reason::ClaimMissing,
         Reason::Deleting,
         Reason::DeletionBlocked,
+        Reason::DeletionHeld,
         Reason::TransientFailure,
         Reason::KeyAccepted,
         Reason::KeySecretMissing,
         Reason::KeyInvalid,
         Reason::EndpointUnreachable,
         Reason::EndpointInvalid,
+        Reason::OrganizationMismatch,
+        Reason::LedgerMoved,
+        Reason::InUse,
     ];
 
     /// What has happened, as a sentence without its end.
@@ -130,6 +138,9 @@ impl Reason {
             }
             Reason::Deleting => "the project is being deleted",
             Reason::DeletionBlocked => "the project cannot be deleted",
+            Reason::DeletionHeld => {
+                "the organization has deleted as many projects within an hour as spec.limits.deletionsPerHour allows"
+            }
             Reason::TransientFailure => "a request failed and is repeated",
             Reason::KeyAccepted => "Composio accepts the organization key",
             Reason::KeySecretMissing => {
@@ -138,6 +149,13 @@ impl Reason {
             Reason::KeyInvalid => "Composio rejects the organization key",
             Reason::EndpointUnreachable => "Composio cannot be reached",
             Reason::EndpointInvalid => "the endpoint cannot be used",
+            Reason::OrganizationMismatch => {
+                "this is not the organization that the resource stands for, and nothing of it is touched"
+            }
+            Reason::LedgerMoved => {
+                "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
+            }
+            Reason::InUse => "the organization is being deleted and still has projects to delete",
         }
     }
 
@@ -194,12 +212,24 @@ impl Reason {
             Reason::DeletionBlocked => Some(
                 "remove what blocks it, or set spec.deletionPolicy to Retain to let the resource go and keep the project",
             ),
+            Reason::DeletionHeld => Some(
+                "wait, or let what is held go by the annotation composio.dev/confirm on the ComposioOrganization, with the token of its status.held; to keep the project, set spec.deletionPolicy to Retain",
+            ),
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
             Reason::EndpointUnreachable => {
                 Some("check spec.endpoint.url, the network and the proxy settings")
             }
             Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
+            Reason::OrganizationMismatch => Some(
+                "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
+            ),
+            Reason::LedgerMoved => Some(
+                "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
+            ),
+            Reason::InUse => Some(
+                "delete those ComposioProjects, or set their spec.deletionPolicy to Retain to keep the projects",
+            ),
             Reason::Reconciled
             | Reason::Creating
             | Reason::ResolvingOutcome
@@ -237,6 +267,8 @@ impl Reason {
                 | Reason::KeySecretMissing
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid
+                | Reason::OrganizationMismatch
+                | Reason::LedgerMoved
         )
     }
 
@@ -266,7 +298,7 @@ mod tests {
     fn all_lists_each_reason_once() {
         let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
         assert_eq!(distinct.len(), Reason::ALL.len());
-        assert_eq!(Reason::EndpointInvalid as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
+        assert_eq!(Reason::InUse as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
     }
 
     #[test]

@@ -114,26 +114,26 @@ impl Replica {
         halt: CancellationToken,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let (kept, lead) = (CancellationToken::new(), self.lead.clone());
-        let until = kept.clone();
+        let (enough, lead) = (CancellationToken::new(), self.lead.clone());
+        let until = enough.clone();
         // A task of its own: no work delays a renewal.
         let mut keeping = tokio::spawn(async move {
             let loss = self.keep(&until).await;
             (self, loss)
         });
         tokio::pin!(work);
-        let lost = tokio::select! {
+        let kept = tokio::select! {
             end = &mut work => {
-                kept.cancel();
+                enough.cancel();
                 if matches!(end, Ok(End::Finished) | Err(_)) {
                     give_back(keeping, &lead).await;
                 }
                 return end.map(drop);
             }
-            kept = &mut keeping => kept,
+            joined = &mut keeping => joined,
         };
         lead.end();
-        let why = match lost {
+        let why = match kept {
             Ok((_, Some(loss))) => loss.to_string(),
             Ok((_, None)) | Err(_) => "its task has ended".to_owned(),
         };
@@ -152,9 +152,7 @@ impl Replica {
     async fn keep(&mut self, stop: &CancellationToken) -> Option<Loss> {
         let mut must_look = false;
         loop {
-            if stop.run_until_cancelled(tokio::time::sleep(self.election.retry_period)).await.is_none() {
-                return None;
-            }
+            stop.run_until_cancelled(tokio::time::sleep(self.election.retry_period)).await?;
             // A second try at once where somebody has changed the object, which may have been a renewal of our own.
             for _ in 0..2 {
                 if must_look && !self.look().await {

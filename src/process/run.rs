@@ -26,8 +26,11 @@ use super::readiness::{Gate, Readiness};
 use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
+use crate::controller::brake::Brake;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
+use crate::controller::header::HEADER;
+use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
@@ -131,7 +134,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = self.lead_and_work(lead, metrics, call_metrics).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -171,7 +174,7 @@ impl Operator {
             return Ok(());
         }
         self.readiness.stand_by(false);
-        replica.during(work, halt.clone(), &self.stop).await
+        replica.during(Box::pin(work), halt.clone(), &self.stop).await
     }
 
     /// Waits for what the controllers need.
@@ -202,6 +205,8 @@ impl Operator {
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
+            in_use: InUse::new(self.settings.watch_namespaces.clone()),
+            brake: Brake::default(),
             sightings: Sightings::default(),
             absences: Absences::default(),
             in_flight: InFlight::default(),
@@ -276,6 +281,7 @@ impl Operator {
             running.push(run.boxed());
         }
         let _ = projects.set(stores.clone());
+        context.in_use.watched(stores.clone());
         let synced = synced(self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
@@ -361,9 +367,7 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            let reference =
-                project.spec.organization_ref.as_ref().and_then(|reference| reference.name.as_deref());
-            if reference.unwrap_or("default") == name {
+            if organization_of(&project) == name {
                 let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
             }
         }
@@ -376,6 +380,9 @@ fn wake_organizations_of(
     organizations: Store<ComposioOrganization>,
 ) -> impl Fn(&str) + Send + Sync + 'static {
     move |secret| {
+        if secret == HEADER {
+            context.wake_organizations();
+        }
         for organization in organizations.state() {
             if organization.spec.api_key_secret_ref.name == secret {
                 let _ = context.wake.organizations.send(ObjectRef::from_obj(&*organization));

@@ -37,6 +37,34 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Remove all finalizers and owner references of the operator, before it is uninstalled
+    Release(ReleaseSettings),
+}
+
+/// Settings of `release`.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseSettings {
+    /// The operator's own namespace
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_NAMESPACE",
+        default_value = "composio-system",
+        value_name = "NAME",
+        value_parser = namespace
+    )]
+    pub namespace: String,
+    /// Namespaces whose ComposioProjects are released, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        value_parser = namespace
+    )]
+    pub watch_namespaces: Vec<String>,
+    /// Do not look whether the operator is running; it would put everything back
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Settings of a running operator.

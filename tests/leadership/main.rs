@@ -2,7 +2,6 @@
 //! doubles a project or loses an answer. The laws behind it are in `domain::lease`.
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 

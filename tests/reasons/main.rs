@@ -1,5 +1,4 @@
 //! Reasons that no other scenario needs: each is reached once, so that `docs/reasons.md` can name a scenario for all.
-#![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;

@@ -7,11 +7,12 @@ mod missing;
 mod retained;
 mod status;
 
-use composio_operator::crd::ComposioProject;
+use composio_operator::crd::{ComposioOrganization, ComposioProject};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use testbed::canary::Kind;
 use testbed::emulator::{Operation, ProjectState, ThirdPartyProject};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
@@ -22,9 +23,23 @@ fn third_party(world: &World, name: &str) -> ProjectState {
     world.control.create_project(&world.organization.id, project)
 }
 
-/// Changes what ComposioOrganization `default` permits.
+/// Changes what ComposioOrganization `default` permits, and waits until a running operator knows it.
 async fn permit(world: &World, spec: Value) {
     world.add_organization("default", &world.organization.key, spec).await;
+    if world.is_running() {
+        observed(world, "default").await;
+    }
+}
+
+/// Waits until the operator has looked at the present spec of an organization.
+async fn observed(world: &World, name: &str) {
+    let api: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
+    eventually("the organization is looked at", PATIENCE, async || {
+        let object = api.get(name).await.map_err(|error| error.to_string())?;
+        let observed = object.status.clone().unwrap_or_default().observed_generation;
+        if observed == object.metadata.generation { Ok(()) } else { Err(format!("{observed:?}")) }
+    })
+    .await;
 }
 
 fn grant(name: &str, namespace: &str) -> Value {
@@ -33,6 +48,7 @@ fn grant(name: &str, namespace: &str) -> Value {
 
 /// Writes a Secret of a tenant.
 async fn secret(world: &World, name: &str, entry: &str, value: &str) {
+    world.history.permit(Kind::Project, &world.namespace, name);
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {entry: value}
     });

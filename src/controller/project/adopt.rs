@@ -161,8 +161,9 @@ impl Work<'_> {
                 let about = KeyRecord::new(key, issued_time, self.context.ledger.fingerprint_key());
                 Ok(KeySeen::Proven(Box::new(ProvenKey { key: key.clone(), about })))
             }
-            Proof::Dead | Proof::NotOfThisProject => Ok(KeySeen::Refuted),
-            Proof::Unsure(CallError::Credential(..) | CallError::Forbidden(_)) => Ok(KeySeen::Refuted),
+            Proof::Dead
+            | Proof::NotOfThisProject
+            | Proof::Unsure(CallError::Credential(..) | CallError::Forbidden(_)) => Ok(KeySeen::Refuted),
             Proof::Unsure(error) => {
                 info!(project.id = %id, %error, "the proof of a key came to nothing");
                 Err(Failure::transient("the key of the project to be taken over could not be proven"))

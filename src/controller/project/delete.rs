@@ -2,6 +2,7 @@
 //! It needs no valid spec, no namespace permission and creates nothing in the resource's namespace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::{ApiResource, DynamicObject};
@@ -18,11 +19,12 @@ use crate::controller::organizations::Organization;
 use crate::controller::{evidence, finalizer};
 use crate::crd::ComposioProject;
 use crate::domain::answer::CallError;
+use crate::domain::brake::Permit;
 use crate::domain::claim::{Claim, DeletionOutcome, Origin, Purpose, Record};
 use crate::domain::evidence::Settling;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Class, Failure};
 use crate::domain::ids::{ProjectId, ProjectName, claim_name};
-use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Step, leave};
+use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Step, WATCHED, leave};
 use crate::domain::reason::Reason;
 use crate::domain::world::{ClaimView, DeletionPolicy};
 
@@ -213,8 +215,19 @@ impl Work<'_> {
             }
             LeaveStep::ReadProject(id) => done.seen.exists = Some(self.exists(&id).await?),
             LeaveStep::Delete(claim) => {
+                if let Some(held) = self.brake(&claim).await? {
+                    return Ok(Some(held));
+                }
                 done.seen = OrphanSeen::default();
-                self.delete(&claim).await?;
+                let deleted = self.delete(&claim).await;
+                let is_undone = |failure: &Failure| {
+                    failure.class == Class::Conflict || failure.reason == Reason::DeletionBlocked
+                };
+                if deleted.as_ref().is_err_and(is_undone) {
+                    let id = claim.project_id().map(ProjectId::as_str).unwrap_or_default();
+                    self.context.give_back(claim.organization(), id);
+                }
+                deleted?;
             }
         }
         Ok(None)
@@ -235,6 +248,20 @@ impl Work<'_> {
         }
     }
 
+    /// How the pass ends where the organization has deleted too many projects lately.
+    async fn brake(&self, claim: &Claim) -> Result<Option<Step>, Failure> {
+        let organization = self.organization()?;
+        let (uid, id) = (self.subject.object.uid().unwrap_or_default(), claim.project_id());
+        let id = id.ok_or_else(|| Failure::bug("a deletion without a project"))?;
+        Ok(match self.context.may_delete(organization, &uid, id.as_str()).await? {
+            Permit::Granted => None,
+            Permit::Held(left) => {
+                let detail = format!("organization {:?}", organization.name);
+                Some(Step::Wait(Reason::DeletionHeld, detail, left.clamp(Duration::from_secs(1), WATCHED)))
+            }
+        })
+    }
+
     /// Lets the resource go. What is retained must not go with it.
     async fn release(&self) -> Result<Step, Failure> {
         let client = &self.context.client;
@@ -242,6 +269,11 @@ impl Work<'_> {
             finalizer::disown(client, &self.subject.object).await?;
         }
         finalizer::remove(client, &self.subject.object).await?;
+        let uid = self.subject.object.uid().unwrap_or_default();
+        let name =
+            self.record.map_or(self.subject.organization.as_str(), |record| record.claim.organization());
+        self.context.withdraw(name, &uid);
+        self.context.wake_if_ending(name);
         Ok(Step::Ignore)
     }
 
@@ -262,6 +294,7 @@ impl Work<'_> {
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
         let record = self.record()?;
         let begun = Announced(BootInstant::now());
+        self.context.leads()?;
         let announced = self.context.ledger.update(record, claim, record.key.as_ref()).await;
         let announced = announced.map_err(|error| failure("writing the claim", &error))?;
         self.context.sightings.settling(&announced, self.settling.now, self.settling.settle);

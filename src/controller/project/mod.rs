@@ -30,6 +30,7 @@ use tracing::{Instrument, info_span};
 use self::gather::Facts;
 use super::context::Context;
 use super::guard::guarded;
+use super::in_use::organization_of;
 use super::{finalizer, watch};
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::condition::Outcome;
@@ -83,6 +84,8 @@ fn deleted(context: &Context, object: &ComposioProject) {
         let _ = context.wake.projects.send(waiter);
     }
     super::claims::wake_owned_by(context, &uid);
+    context.withdraw(organization_of(object), &uid);
+    context.wake_if_ending(organization_of(object));
 }
 
 async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Result<Action, Infallible> {
@@ -162,7 +165,10 @@ async fn keep_finalizer(
     let deletes = object.spec.deletion_policy.is_some_and(|policy| policy != DeletionPolicy::Retain);
     let is_wanted = deletes && object.namespace().as_ref() != Some(&context.namespace);
     match (finalizer::has(object), is_wanted) {
-        (false, true) => facts.object = Some(finalizer::add(&context.client, object).await?),
+        (false, true) => {
+            let _in_use = context.use_organization(organization_of(object)).await?;
+            facts.object = Some(finalizer::add(&context.client, object).await?);
+        }
         (true, false) => {
             finalizer::disown(&context.client, object).await?;
             facts.object = Some(finalizer::remove(&context.client, object).await?);

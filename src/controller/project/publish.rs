@@ -24,6 +24,7 @@ pub(super) struct Seen(BootInstant);
 
 impl Seen {
     fn still_counts(&self, context: &Context) -> Result<(), Failure> {
+        context.leads()?;
         match self.0.elapsed() >= context.limits.gate {
             true => Err(Failure::conflict("the look at the resource is too old")),
             false => Ok(()),

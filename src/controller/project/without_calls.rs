@@ -64,24 +64,23 @@ fn own<'a>(claim: &'a ClaimView, desired: &Desired) -> Option<&'a Record> {
 /// The wish with the facts of a ComposioOrganization that exists, or with the name that the status gives the project. A
 /// hint is enough to look for a claim by: whose it is, the claim says itself.
 fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
-    let facts = match context.organizations.object(&wish.organization) {
-        Some(organization) => facts(&organization),
-        None => {
-            let entries = wish.secret.template.values().any(|template| template.contains("{baseUrl}"));
-            if entries || wish.secret.entries.base_url.is_some() {
-                // Nobody knows the URL any more.
-                return None;
-            }
-            wish.project_name.clone_from(wish.known_as.as_ref()?);
-            OrganizationFacts {
-                id: None,
-                template: "{name}".to_owned(),
-                defaults: Settings::default(),
-                settings_endpoint: Capability::Unknown,
-                base_url: String::new(),
-                paused_for: None,
-                permits: Permits::default(),
-            }
+    let facts = if let Some(organization) = context.organizations.object(&wish.organization) {
+        facts(&organization)
+    } else {
+        let entries = wish.secret.template.values().any(|template| template.contains("{baseUrl}"));
+        if entries || wish.secret.entries.base_url.is_some() {
+            // Nobody knows the URL any more.
+            return None;
+        }
+        wish.project_name.clone_from(wish.known_as.as_ref()?);
+        OrganizationFacts {
+            id: None,
+            template: "{name}".to_owned(),
+            defaults: Settings::default(),
+            settings_endpoint: Capability::Unknown,
+            base_url: String::new(),
+            paused_for: None,
+            permits: Permits::default(),
         }
     };
     validate(wish, &OrganizationView::Ready(facts)).ok()

@@ -29,7 +29,6 @@ fn assert_consistent(record: &Record) {
     assert_eq!(claim.origin().is_some(), id, "an id has an origin: {claim:?}");
     assert_eq!(claim.created_time().is_some(), id, "a project has a birth: {claim:?}");
     assert_eq!(claim.deletion_started_time().is_some(), claim.phase() == Phase::Deleting);
-    assert!(claim.published().is_none() || key);
     assert!(claim.applied_settings().is_none() || id);
     let numbers: Vec<u32> = claim.attempts().iter().map(|attempt| attempt.number).collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "attempts are in order: {numbers:?}");
@@ -52,6 +51,10 @@ fn is_legal(op: &Op, claim: &Claim) -> bool {
         Op::Publish { .. } => phase == Phase::Owned,
         Op::TakeUp { .. } => matches!(phase, Phase::KeyPending | Phase::Owned),
         Op::WithSettings => phase != Phase::Creating,
+        Op::Adopted { .. } | Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            phase == Phase::Creating && claim.attempts().is_empty()
+        }
+        Op::Lost => matches!(phase, Phase::KeyPending | Phase::Owned),
         _ => true,
     }
 }
@@ -72,11 +75,15 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         Op::Rebound => &["owner"],
         Op::Publish { .. } => &["published", "superseded"],
         Op::RemoveSuperseded { .. } => &["superseded"],
-        Op::TakeUp { .. } => &["phase", "key", "rotation"],
         Op::WithSettings => &["appliedSettings"],
         Op::OfOrganization => &["organizationId"],
+        Op::Adopted { .. } => &["phase", "origin", "projectId", "createdTime"],
+        Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            &["phase", "origin", "projectId", "createdTime", "key"]
+        }
+        Op::Lost => &["phase", "origin", "projectId", "createdTime", "key", "rotation", "appliedSettings"],
         Op::Created { .. } => &["phase", "origin", "attempts", "projectId", "createdTime", "key"],
-        Op::Regenerated { .. } => &["phase", "key", "rotation"],
+        Op::Regenerated { .. } | Op::TakeUp { .. } => &["phase", "key", "rotation"],
     }
 }
 
@@ -184,12 +191,19 @@ proptest! {
             let before = walk.record.claim.key().cloned();
             let _ = walk.step(op);
             let after = walk.record.claim.key();
+            if matches!(op, Op::Lost) {
+                continue;
+            }
             if let Some(before) = &before {
                 prop_assert!(after.is_some(), "{:?} lost a key", op);
                 prop_assert!(after.is_none_or(|after| after.issued_time >= before.issued_time), "{:?}", op);
             }
             if after != before.as_ref() {
-                prop_assert!(matches!(op, Op::Created { .. } | Op::Regenerated { .. } | Op::TakeUp { .. }), "{:?}", op);
+                prop_assert!(matches!(
+                    op,
+                    Op::Created { .. } | Op::Regenerated { .. } | Op::TakeUp { .. } | Op::AdoptedWithKey { .. }
+                        | Op::RecoveredWithKey { .. }
+                ), "{:?}", op);
             }
         }
     }

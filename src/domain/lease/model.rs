@@ -46,8 +46,14 @@ pub(super) enum Happening {
 }
 
 enum Flight {
-    Read { sent: Duration, answer: Option<Option<(Record, String)>> },
-    Write { write: Write, sent: Duration, answer: Option<Option<String>> },
+    Read { sent: Duration, answer: Reply<(Record, String)> },
+    Write { write: Write, sent: Duration, answer: Reply<String> },
+}
+
+/// What a request has come to: `None` says that there is no Lease, or that the write met a conflict.
+enum Reply<T> {
+    OnTheWay,
+    Came(Option<T>),
 }
 
 #[derive(Clone)]
@@ -169,16 +175,16 @@ impl Model {
     fn goes(&mut self, who: usize) {
         match self.replicas[who].flight.take() {
             None => self.begins(who),
-            Some(Flight::Read { sent, answer: None }) => {
+            Some(Flight::Read { sent, answer: Reply::OnTheWay }) => {
                 let answer = self.lease.clone().map(|(record, version)| (record, version.to_string()));
-                self.replicas[who].flight = Some(Flight::Read { sent, answer: Some(answer) });
+                self.replicas[who].flight = Some(Flight::Read { sent, answer: Reply::Came(answer) });
             }
-            Some(Flight::Write { write, sent, answer: None }) => {
-                let answer = Some(self.commit(&write));
+            Some(Flight::Write { write, sent, answer: Reply::OnTheWay }) => {
+                let answer = Reply::Came(self.commit(&write));
                 self.replicas[who].flight = Some(Flight::Write { write, sent, answer });
             }
-            Some(Flight::Read { sent, answer: Some(found) }) => self.has_read(who, found, sent),
-            Some(Flight::Write { write, sent, answer: Some(answer) }) => {
+            Some(Flight::Read { sent, answer: Reply::Came(found) }) => self.has_read(who, found, sent),
+            Some(Flight::Write { write, sent, answer: Reply::Came(answer) }) => {
                 self.has_written(who, write, answer, sent);
             }
         }
@@ -194,7 +200,7 @@ impl Model {
                 _ => self.reborn(who),
             };
         }
-        self.replicas[who].flight = Some(Flight::Read { sent: now, answer: None });
+        self.replicas[who].flight = Some(Flight::Read { sent: now, answer: Reply::OnTheWay });
     }
 
     fn writes(&mut self, who: usize) {
@@ -202,7 +208,7 @@ impl Model {
         let candidate = &self.replicas[who].candidate;
         let replaces = candidate.version().map(ToOwned::to_owned);
         let write = Write { record: candidate.record(wall), replaces };
-        self.replicas[who].flight = Some(Flight::Write { write, sent, answer: None });
+        self.replicas[who].flight = Some(Flight::Write { write, sent, answer: Reply::OnTheWay });
     }
 
     fn has_read(&mut self, who: usize, found: Option<(Record, String)>, sent: Duration) {
@@ -251,7 +257,7 @@ impl Model {
     }
 
     fn gives_up(&mut self, who: usize) {
-        if let Some(Flight::Write { write, answer: None, .. }) = self.replicas[who].flight.take() {
+        if let Some(Flight::Write { write, answer: Reply::OnTheWay, .. }) = self.replicas[who].flight.take() {
             self.late.push(write);
         }
         self.replicas[who].must_read = true;

@@ -161,7 +161,11 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
 /// takes the claim back, since a resource may be renamed; another one needs a grant: it must not inherit a key.
 fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
     let (theirs, ours) = (record.claim.owner(), &world.owner);
-    let same_namespace = (&theirs.namespace, &theirs.namespace_uid) == (&ours.namespace, &ours.namespace_uid);
+    // In a ledger that was restored for a namespace that was not there yet, its UID is empty: the first of that name has
+    // it, and only for a resource of the same name.
+    let is_restored = theirs.namespace_uid.is_empty() && theirs.name == ours.name;
+    let same_namespace =
+        theirs.namespace == ours.namespace && (theirs.namespace_uid == ours.namespace_uid || is_restored);
     if world.is_held {
         let holder = if same_namespace {
             format!("ComposioProject {:?}", theirs.name)
@@ -199,11 +203,6 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     let missing = missing::next(desired, world, claim)?;
-    if let missing::Next::Do(action) = &missing
-        && is_open(action)
-    {
-        return Ok(Step::Do(action.clone()));
-    }
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
     if let settings::Next::Do(action) = &settings
@@ -217,6 +216,7 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     match missing {
         missing::Next::Later(step) => return Ok(step),
+        missing::Next::Do(action) if is_open(&action) => return Ok(Step::Do(action)),
         missing::Next::Do(_) => return Ok(throttled(desired)),
         missing::Next::There => {}
     }

@@ -1,6 +1,7 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
 mod secret;
+mod takeover;
 mod worlds;
 
 use std::collections::BTreeSet;

@@ -12,7 +12,7 @@ use crate::domain::claim::{
     Claim, DeletionOutcome, Illegal, Merge, Owner, Published, Purpose, Receipt, Record, merge,
 };
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::{ApiKey, FingerprintKey};
+use crate::domain::key::{ApiKey, FingerprintKey, KeyRecord};
 use crate::domain::settings::{Member, Settings};
 
 /// In every key, and nowhere else.
@@ -77,6 +77,10 @@ pub(in crate::domain) enum Op {
     TakeUp { age: u8 },
     WithSettings,
     OfOrganization,
+    Adopted { id: u8 },
+    AdoptedWithKey { id: u8 },
+    RecoveredWithKey { id: u8 },
+    Lost,
     Created { attempt: u32, id: u8, has_key: bool },
     Regenerated { attempt: u32, id: u8, age: u8 },
 }
@@ -112,6 +116,10 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         1 => (0..90_u8).prop_map(|age| Op::TakeUp { age }),
         1 => Just(Op::WithSettings),
         1 => Just(Op::OfOrganization),
+        1 => id.clone().prop_map(|id| Op::Adopted { id }),
+        1 => id.clone().prop_map(|id| Op::AdoptedWithKey { id }),
+        1 => id.clone().prop_map(|id| Op::RecoveredWithKey { id }),
+        1 => Just(Op::Lost),
         3 => (number.clone(), id.clone(), any::<bool>())
             .prop_map(|(attempt, id, has_key)| Op::Created { attempt, id, has_key }),
         2 => (number, id, 0..90_u8).prop_map(|(attempt, id, age)| Op::Regenerated { attempt, id, age }),
@@ -183,6 +191,22 @@ impl Walk {
                 self.record.key = Some(key);
                 claim
             }
+            Op::AdoptedWithKey { id: n } | Op::RecoveredWithKey { id: n } => {
+                self.keys += 1;
+                let key = key(self.keys);
+                let about = KeyRecord::new(&key, now, &secret());
+                let claim = match op {
+                    Op::AdoptedWithKey { .. } => claim.adopted_with_key(id(*n), now, about)?,
+                    _ => claim.recovered_with_key(id(*n), now, about)?,
+                };
+                self.record.key = Some(key);
+                claim
+            }
+            Op::Lost => {
+                let claim = claim.lost()?;
+                self.record.key = None;
+                claim
+            }
             Op::Created { .. } | Op::Regenerated { .. } => {
                 let (attempt, answer) = self.answer(op);
                 self.absorb(attempt, &answer);
@@ -231,6 +255,7 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
         Op::Recovered { id: n, born_before } => {
             claim.recovered(id(*n), now - SignedDuration::from_secs((*born_before).into()))?
         }
+        Op::Adopted { id: n } => claim.adopted(id(*n), now)?,
         Op::Settled => claim.settled(),
         Op::SettledButYoungest => claim.settled_but_youngest(),
         Op::KeyRefused { attempt } => claim.key_refused(*attempt),

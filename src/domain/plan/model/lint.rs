@@ -51,6 +51,8 @@ impl Model {
             Action::WriteClaim(next) => {
                 if let Some(claim) = claim {
                     self.lint_found(claim, next);
+                    let is_given_up = claim.phase() == Phase::Owned && next.phase() == Phase::Creating;
+                    self.law(!is_given_up || self.claimed().is_none(), "no living project is given up");
                 }
             }
             Action::AcquireKey { claim: next, .. } => {

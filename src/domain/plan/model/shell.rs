@@ -94,7 +94,7 @@ impl Model {
             earlier: None,
             superseded_retention: Duration::from_hours(1),
             settling,
-            take_over: TakeOverView::default(),
+            take_over: TakeOverView { has_relic: false, gone_for: self.gone_for() },
             pass: pass.clone(),
         }
     }
@@ -118,7 +118,10 @@ impl Model {
                 *pass = Pass { has_mutated: true, ..Pass::default() };
                 self.delete(*claim)
             }
-            Action::WriteClaim(claim) => self.write(*claim, key).map(drop),
+            Action::WriteClaim(claim) => {
+                let key = key.filter(|_| claim.key().is_some());
+                self.write(*claim, key).map(drop)
+            }
             Action::Bury => Err(Ended("a tombstone")),
             Action::Conclude(claim, failure) => {
                 self.write(*claim, key)?;
@@ -156,7 +159,12 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
-            Action::ReadCandidate | Action::TakeUp { .. } | Action::LookForProject => {
+            Action::LookForProject => {
+                self.reading()?;
+                pass.take_over.presence = self.look_for_project();
+                Ok(())
+            }
+            Action::ReadCandidate | Action::TakeUp { .. } => {
                 self.law(false, "nothing is taken over that nobody asked for");
                 Err(Ended("nothing to take over"))
             }

@@ -102,6 +102,11 @@ impl World {
         world
     }
 
+    /// Whether an operator runs in this process.
+    pub fn is_running(&self) -> bool {
+        self.operator.is_some()
+    }
+
     /// One more namespace that an operator started later watches.
     pub async fn add_namespace(&mut self) -> String {
         let name = format!("{}-{}", self.namespace, self.others.len() + 2);
