@@ -93,7 +93,8 @@ fn controller(secret: &Secret) -> Option<&OwnerReference> {
 }
 
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
-/// already holds the claim's key, so that taking it up cannot hurt, or that was made for exactly this key.
+/// already holds the claim's key, so that taking it up cannot hurt, or that was made for exactly this key before one of its
+/// name was recorded.
 pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
     if let Some(controller) = controller(existing) {
         return controller.uid == desired.uid;
@@ -104,12 +105,13 @@ pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
         || is_made_for(existing, desired, record)
 }
 
-/// A process that ends between creating the Secret and recording its UID leaves one that the claim does not know: our
-/// label and the stamp of exactly the claim's key tell it, so that an edit of the key in between does not make it foreign.
-/// Whoever forges both, in the resource's own namespace, gets a Secret written that the resource asks for.
+/// A process that ends between creating the Secret and recording its UID leaves one that the claim does not know. As long
+/// as none of this name is recorded, our label and the stamp of exactly the claim's key tell it, so that an edit of the key
+/// in between does not make it foreign.
 fn is_made_for(existing: &Secret, desired: &Desired, record: &Record) -> bool {
+    let is_recorded = record.claim.published().is_some_and(|known| known.name == desired.secret.name);
     let has_stamp = |key: &KeyRecord| stamp(existing) == Some(key.issued_time);
-    has_label(existing, desired) && record.claim.key().is_some_and(has_stamp)
+    !is_recorded && has_label(existing, desired) && record.claim.key().is_some_and(has_stamp)
 }
 
 fn stamp(secret: &Secret) -> Option<Timestamp> {

@@ -270,10 +270,9 @@ impl Calm {
             let found =
                 verdict::compare(&self.stage, &self.fleet).await.map_err(|error| error.to_string())?;
             let (left, seconds) = (found.all().count(), begun.elapsed().as_secs());
-            show(Progress {
-                done: 1.0,
-                line: format!("no more faults for {seconds} s; {left} things are not in order yet"),
-            });
+            let first = found.all().next().map_or("", |(_, first)| first);
+            let line = format!("no more faults for {seconds} s; not in order yet: {left} {first}");
+            show(Progress { done: 1.0, line });
             last = found;
             if left == 0 {
                 return Ok(());
