@@ -30,6 +30,6 @@ async fn killed_stopped_and_cut_off_on_both_sides_the_operator_brings_everything
         eprintln!("{title}: {}", numbers.join(", "));
     }
     eprintln!("{}", report.verdict());
-    assert!(report.kills_and_lost_answers > STEPS / 4, "the run was too quiet: {}", report.verdict());
+    assert!(report.kills_and_lost_answers > STEPS / 10, "the run was too quiet: {}", report.verdict());
     assert!(report.is_good(), "{}\n{}", report.verdict(), report.problems().join("\n"));
 }

@@ -56,15 +56,12 @@ impl Spec {
         let mut spec = json!({
             "secret": secret,
             "suspend": self.is_suspended,
-        });
-        if knows_policies() {
-            spec["deletionPolicy"] = match self.policy {
+            "deletionPolicy": match self.policy {
                 Policy::Retain => "Retain",
                 Policy::Delete => "Delete",
                 Policy::DeleteAndRevoke => "DeleteAndRevoke",
-            }
-            .into();
-        }
+            },
+        });
         if let Some(value) = self.settings {
             spec["settings"] = json!({
                 "is2FAEnabled": true, "maskSecretKeysInConnectedAccount": true,
@@ -102,15 +99,6 @@ impl Spec {
         }
         entries
     }
-}
-
-/// Whether the definition has the field: server-side apply refuses what it does not know.
-fn knows_policies() -> bool {
-    static KNOWN: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *KNOWN.get_or_init(|| {
-        let definitions = serde_json::to_string(&composio_operator::crd::all());
-        definitions.is_ok_and(|text| text.contains("\"deletionPolicy\""))
-    })
 }
 
 fn display_name(value: u32) -> String {

@@ -81,8 +81,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Without a brake on deletions: it waits for a person. Members that the definition does not know yet are dropped by
-    /// the API server.
+    /// Without a brake on deletions: it waits for a person.
     fn manifest(&self, grants: &[(String, String)]) -> Value {
         let grant =
             |(namespace, name): &(String, String)| json!({"namespace": namespace, "projectName": name});
