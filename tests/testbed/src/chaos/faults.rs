@@ -11,6 +11,9 @@ use super::stage::{SYSTEM, Stage};
 use crate::emulator::{Control, Fault, FaultRule, LateAnswer, Operation, Point, View};
 use crate::proxy::{Action, ApiProxy, Exchange, Match, Rule};
 
+/// Faults that wait for one kind of request.
+const MOST_WAITING: usize = 4;
+
 /// How a fault is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -39,8 +42,8 @@ pub(super) struct Faults {
     control: Control,
     organization: String,
     proxies: Vec<Arc<ApiProxy>>,
-    calls: Vec<(Kind, u64)>,
-    writes: Vec<(Kind, Rule)>,
+    calls: Vec<(Kind, u64, Operation)>,
+    writes: Vec<(Kind, Rule, Objects)>,
     late: u64,
     /// Those that struck, counted when they were taken back.
     struck: Vec<Kind>,
@@ -59,11 +62,16 @@ impl Faults {
         }
     }
 
-    /// The next call of this operation fails.
+    /// The next call of this operation fails, unless enough of the next ones do.
     pub(super) fn call(&mut self, operation: Operation, fault: Fault) {
         let kind = kind(&fault);
+        let is_waiting =
+            |(_, rule, of): &&(Kind, u64, Operation)| *of == operation && self.control.is_in_force(*rule);
+        if self.calls.iter().filter(is_waiting).count() >= most_waiting(operation) {
+            return;
+        }
         let rule = FaultRule::new(fault).organization(&self.organization).operation(operation).times(1);
-        self.calls.push((kind, self.control.inject(rule)));
+        self.calls.push((kind, self.control.inject(rule), operation));
     }
 
     /// The next call of this operation is carried out late.
@@ -79,12 +87,16 @@ impl Faults {
         });
     }
 
-    /// The next write to these objects fails, at one of the replicas.
+    /// The next write to these objects fails, at one of the replicas, unless enough of the next ones do.
     pub(super) fn write(&mut self, number: u64, objects: Objects, fault: WriteFault) {
         let Some(proxy) = usize::try_from(number).ok().and_then(|n| self.proxies.get(n % self.proxies.len()))
         else {
             return;
         };
+        let is_waiting = |(_, rule, of): &&(Kind, Rule, Objects)| *of == objects && rule.hits() == 0;
+        if self.writes.iter().filter(is_waiting).count() >= MOST_WAITING {
+            return;
+        }
         let matcher = Match::mutating().when(move |exchange| is_of(objects, exchange)).times(1);
         let pause = |milliseconds| move |_| sleep(Duration::from_millis(milliseconds));
         let (kind, action) = match fault {
@@ -94,7 +106,7 @@ impl Faults {
             WriteFault::SlowAfter(milliseconds) => (Kind::WriteSlow, Action::after(pause(milliseconds))),
             WriteFault::Refused(code) => (Kind::WriteRefused, refusal(code)),
         };
-        self.writes.push((kind, proxy.on(matcher, action)));
+        self.writes.push((kind, proxy.on(matcher, action), objects));
     }
 
     /// All connections to the API server break.
@@ -114,12 +126,12 @@ impl Faults {
 
     /// Takes all faults back that have not struck.
     pub(super) fn stop(&mut self) {
-        for (kind, rule) in std::mem::take(&mut self.calls) {
+        for (kind, rule, _) in std::mem::take(&mut self.calls) {
             if !self.control.clear_fault(rule) {
                 self.struck.push(kind);
             }
         }
-        for (kind, rule) in std::mem::take(&mut self.writes) {
+        for (kind, rule, _) in std::mem::take(&mut self.writes) {
             if rule.hits() > 0 {
                 self.struck.push(kind);
             }
@@ -134,12 +146,21 @@ impl Faults {
     pub(super) fn count(&self, kinds: &[Kind]) -> usize {
         let is_one = |kind: &&Kind| kinds.contains(kind);
         let writes =
-            self.writes.iter().filter(|(kind, rule)| kinds.contains(kind) && rule.hits() > 0).count();
+            self.writes.iter().filter(|(kind, rule, _)| kinds.contains(kind) && rule.hits() > 0).count();
         let left = self.control.faults_left(&self.organization);
         // Which ones are left is not known before they are taken back.
-        let calls = self.calls.iter().filter(|(kind, _)| kinds.contains(kind)).count();
+        let calls = self.calls.iter().filter(|(kind, ..)| kinds.contains(kind)).count();
         let share = if self.calls.is_empty() { 0 } else { left * calls / self.calls.len() };
         self.struck.iter().filter(is_one).count() + writes + calls - share
+    }
+}
+
+/// Faults that wait for a call of this operation: a process that has not come to work for a while must not find that
+/// everything fails. Least of all what says whether Composio is there.
+fn most_waiting(operation: Operation) -> usize {
+    match operation {
+        Operation::List | Operation::Read => 1,
+        _ => MOST_WAITING,
     }
 }
 
