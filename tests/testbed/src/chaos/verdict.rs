@@ -231,9 +231,12 @@ fn is_nothing_else_there(sight: &Sight, fleet: &Fleet, findings: &mut Findings) 
             findings.stuck.push(format!("namespace {namespace} is not gone"));
         }
     }
+    let owners: BTreeSet<_> = sight.objects.values().filter_map(ResourceExt::uid).collect();
     for claim in sight.claims.values() {
-        let is_unsettled = claim.content["attempts"].as_array().is_some_and(|open| !open.is_empty());
-        if is_unsettled || claim.phase() == "Deleting" {
+        let has_attempts = claim.content["attempts"].as_array().is_some_and(|open| !open.is_empty());
+        // A retained claim that has its project is left as it is until somebody takes it up.
+        let is_retained = claim.id().is_some() && !owners.contains(claim.text("/owner/uid"));
+        if (has_attempts && !is_retained) || claim.phase() == "Deleting" {
             findings.stuck.push(format!("the claim of {} is not settled: {}", claim.name(), claim.phase()));
         }
     }
