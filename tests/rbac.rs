@@ -52,6 +52,7 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
     grant(&world).await;
     let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "composio-operator").await;
     let restricted = client_for(kubeconfig.unwrap()).await.unwrap();
+    world.lead_by_lease();
     world.start_operator_with(restricted).await;
     world.organization_ready("default").await;
 
@@ -101,4 +102,5 @@ async fn a_service_account_without_these_rights_is_refused() {
     let secrets: Api<Secret> = Api::namespaced(powerless, &world.system);
     let refused = secrets.list(&ListParams::default()).await;
     assert!(refused.is_err_and(|error| matches!(error, kube::Error::Api(status) if status.is_forbidden())));
+    world.finish(&[]).await;
 }

@@ -1,18 +1,24 @@
 //! The one `call`: send gate, deadline, headers, classification, metrics, server time, the pause after a 429. One client
 //! per ComposioOrganization; the credential comes as a value with each call.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, redirect};
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::debug;
 use url::{Host, Url};
 
 use super::clock::{BootInstant, ServerClock};
 use super::error::{classify, transport, unknown};
+use super::lead::Lead;
 use super::metrics::{CallMetrics, Operation};
 use crate::domain::answer::CallError;
 use crate::domain::key::ApiKey;
@@ -21,6 +27,11 @@ use crate::domain::key::ApiKey;
 const LONGEST_BODY: usize = 4 << 20;
 /// Pause after a 429 without `Retry-After`; the window of the API is a minute (API 9).
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
+/// How long an answer is still taken after its deadline. A process that was stopped finds the deadline passed and the
+/// answer there, both at once; then the answer counts, for it may carry a key that is shown once.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Most connections that are being made at once.
+const MOST_CONNECTING: usize = 64;
 
 /// Bounds of the safety protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +84,13 @@ pub(super) struct Reply {
     pub(super) body: Value,
     /// Server time of the answer.
     pub(super) time: Timestamp,
+    /// The `x-request-id` that was sent.
+    pub(super) request_id: String,
 }
 
 /// Client of one endpoint; cheap to clone.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Lead);
 
 struct Inner {
     http: reqwest::Client,
@@ -86,6 +99,8 @@ struct Inner {
     metrics: CallMetrics,
     clock: ServerClock,
     paused_until: Mutex<Option<Instant>>,
+    /// A permit is out for each connection that is being made.
+    connecting: Arc<Semaphore>,
 }
 
 impl Client {
@@ -94,15 +109,23 @@ impl Client {
         // A proxy is the way out of this machine, not to itself.
         let builder = reqwest::Client::builder();
         let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let connecting = Arc::new(Semaphore::new(MOST_CONNECTING));
         let http = builder
             .user_agent(concat!("composio-operator/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .connect_timeout(limits.request_deadline.min(Duration::from_secs(5)))
-            .timeout(limits.request_deadline)
+            .connector_layer(GlobalConcurrencyLimitLayer::with_semaphore(connecting.clone()))
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
         let (clock, paused_until) = (ServerClock::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { http, base, limits, metrics, clock, paused_until })))
+        let inner = Inner { http, base, limits, metrics, clock, paused_until, connecting };
+        Ok(Self(Arc::new(inner), Lead::always()))
+    }
+
+    /// The same, sending only while `lead` is held, and a mutation only if its whole deadline is left on it.
+    #[must_use]
+    pub fn led_by(&self, lead: Lead) -> Self {
+        Self(self.0.clone(), lead)
     }
 
     /// Base URL, without a slash at its end.
@@ -157,6 +180,8 @@ impl Client {
         request: Request,
         request_id: &str,
     ) -> Result<Reply, CallError> {
+        let deadline = self.0.limits.request_deadline;
+        let lead_needed = if request.operation.is_mutation() { deadline } else { Duration::ZERO };
         if let Some(left) = self.paused_for() {
             return Err(CallError::Throttled(Some(left)));
         }
@@ -174,6 +199,37 @@ impl Client {
         if request.announced.is_some_and(|announced| announced.0.elapsed() >= self.0.limits.gate) {
             return Err(CallError::NotSent("the announcement is too old".to_owned()));
         }
+        if !self.1.is_held_for(lead_needed) {
+            return Err(CallError::NotSent("this process does not lead, or not for long enough".to_owned()));
+        }
+        self.within(deadline, self.exchange(builder, request_id)).await
+    }
+
+    /// Waits for an answer until the deadline. After it, one that is there already is still taken, but nothing is sent:
+    /// where a connection is being made, it may be this request that waits for it.
+    async fn within(
+        &self,
+        deadline: Duration,
+        exchange: impl Future<Output = Result<Reply, CallError>>,
+    ) -> Result<Reply, CallError> {
+        let (begun, mut exchange) = (BootInstant::now(), pin!(exchange));
+        let mut timer = pin!(tokio::time::sleep(deadline));
+        let in_time = poll_fn(|task| {
+            // First, and by the clock that counts, or a process that was stopped would send before it sees the time.
+            if begun.elapsed() >= deadline || timer.as_mut().poll(task).is_ready() {
+                return Poll::Ready(None);
+            }
+            exchange.as_mut().poll(task).map(Some)
+        });
+        if let Some(result) = in_time.await {
+            return result;
+        }
+        let is_sent = self.0.connecting.available_permits() == MOST_CONNECTING;
+        let late = if is_sent { tokio::time::timeout(LAST_LOOK, exchange).await.ok() } else { None };
+        late.unwrap_or_else(|| Err(unknown("no answer in time", None)))
+    }
+
+    async fn exchange(&self, builder: reqwest::RequestBuilder, request_id: &str) -> Result<Reply, CallError> {
         let mut response = builder.send().await.map_err(transport)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(date) = headers.get(DATE).and_then(|date| date.to_str().ok()) {
@@ -190,7 +246,7 @@ impl Client {
             return Err(classify(status, retry_after(&headers), &body));
         }
         match serde_json::from_slice(&body) {
-            Ok(body) => Ok(Reply { body, time: self.server_now() }),
+            Ok(body) => Ok(Reply { body, time: self.server_now(), request_id: request_id.to_owned() }),
             Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
         }
     }

@@ -27,6 +27,29 @@ impl BootInstant {
     pub fn elapsed(self) -> Duration {
         Self::now().0.saturating_sub(self.0)
     }
+
+    /// Time until then.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_sub(Self::now().0)
+    }
+
+    /// Time since the clock began, for decisions that take a `Duration`.
+    pub fn since_boot(self) -> Duration {
+        self.0
+    }
+
+    /// The other way round.
+    pub fn from_boot(time: Duration) -> Self {
+        Self(time)
+    }
+}
+
+impl std::ops::Add<Duration> for BootInstant {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
 }
 
 /// The server's time: the own clock plus the offset of the last `Date` header.

@@ -4,11 +4,13 @@
 mod client;
 mod clock;
 mod error;
+mod lead;
 mod metrics;
 mod projects;
 mod settings;
 
 pub use self::client::{Announced, Client, Limits, is_loopback};
 pub use self::clock::BootInstant;
+pub use self::lead::Lead;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};
 pub use self::projects::{ListedProject, ProjectDetail};

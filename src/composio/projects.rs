@@ -12,8 +12,9 @@ use super::client::{Announced, Client, Credential, Reply, Request};
 use super::error::unknown;
 use super::metrics::Operation;
 use crate::domain::answer::{Answer, CallError};
+use crate::domain::claim::Receipt;
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::ApiKey;
+use crate::domain::key::{ApiKey, Mask};
 use crate::domain::settings::Settings;
 
 /// Largest page that the API serves (API 12).
@@ -40,6 +41,12 @@ pub struct ListedProject {
 /// A project as a read by id shows it, as far as it is used.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProjectDetail {
+    /// Its exact name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// When it was made.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
     /// Treated as gone.
     #[serde(default)]
     pub deleted: bool,
@@ -55,6 +62,9 @@ pub struct ProjectDetail {
 pub struct ListedKey {
     /// When it was issued.
     pub created_at: Timestamp,
+    /// Its masked form.
+    #[serde(rename = "key", default)]
+    pub mask: Mask,
 }
 
 #[derive(Deserialize)]
@@ -160,18 +170,27 @@ impl Client {
         Ok(!listed.iter().any(|project| project.id == *id && !project.deleted))
     }
 
-    /// API 5.5: deletes a project.
+    /// API 5.5: deletes a project; with `revoke`, the credentials of its connected accounts are revoked as well.
     pub async fn delete_project(
         &self,
         key: &ApiKey,
         announced: Announced,
         id: &ProjectId,
-    ) -> Result<(), CallError> {
-        let request = Request {
+        revoke: bool,
+    ) -> Result<Receipt, CallError> {
+        #[derive(Deserialize)]
+        struct Deleted {
+            #[serde(default)]
+            revoke_job_id: Option<String>,
+        }
+        let mut request = Request {
             announced: Some(announced),
             ..organization(Operation::Delete, Method::DELETE, id.as_str())
         };
-        self.call(Credential::Organization(key), request).await.map(drop)
+        request.query.extend(revoke.then(|| ("revoke_on_delete", "true".to_owned())));
+        let reply = self.call(Credential::Organization(key), request).await?;
+        let request_id = reply.request_id.clone();
+        Ok(Receipt { request_id, revoke_job_id: parse::<Deleted>(reply)?.revoke_job_id })
     }
 
     /// API 5.6: replaces all keys of a project by one. The `api_key` member is an object here.

@@ -32,6 +32,8 @@ use crate::domain::world::ClaimView;
 const WORKERS: u16 = 2;
 /// Longest time of one pass.
 const PASS_DEADLINE: Duration = Duration::from_mins(1);
+/// Distance to the next look while the organization is stopped.
+const STOPPED: Duration = Duration::from_secs(30);
 /// Most steps of one pass.
 const MOST_STEPS: usize = 5;
 
@@ -119,12 +121,16 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
 async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure> {
     let mut seen = OrphanSeen::default();
     for _ in 0..MOST_STEPS {
+        context.leads()?;
         let claim = context.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
         let ClaimView::Present(record) = claim else {
             return Ok(None);
         };
         if context.is_held(record.claim.owner()).await? {
             return Ok(None);
+        }
+        if context.organizations.is_stopped(record.claim.organization()) {
+            return Ok(Some(STOPPED));
         }
         let organization = context.organization(record.claim.organization());
         let now =
@@ -136,6 +142,12 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             OrphanStep::Keep => return Ok(None),
             OrphanStep::Wait(after) => return Ok(Some(after)),
             OrphanStep::Remove => return remove(context, &record).await.map(|()| None),
+            OrphanStep::Bury => {
+                let buried = context.ledger.bury(&record, now).await;
+                buried.map_err(|error| failure("writing a tombstone", &error))?;
+                info!(claim.name = name, "the project of a deleted resource is gone");
+                return Ok(None);
+            }
             OrphanStep::ReadEvidence => {
                 let organization = organization?;
                 let found = evidence::walk(context, &organization, &record).await;

@@ -11,12 +11,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::task::TaskTracker;
 
 use super::api_error::failure;
+use super::brake::Brake;
 use super::events::Events;
+use super::in_use::InUse;
 use super::ledger::Ledger;
-use super::memory::{Failures, InFlight, Sightings, Waiters};
+use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
-use crate::composio::{CallMetrics, Limits};
+use super::secret_watch::Publications;
+use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::claim::Owner;
@@ -50,14 +53,26 @@ pub struct Context {
     pub organizations: Organizations,
     /// Bounds of the safety protocols.
     pub limits: Limits,
+    /// Whether this process leads.
+    pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
+    /// Which organizations are in use.
+    pub in_use: InUse,
+    /// Deletions within the hour.
+    pub brake: Brake,
     /// First sights of what is announced.
     pub sightings: Sightings,
+    /// Projects that were not found.
+    pub absences: Absences,
     /// Claims whose answer is awaited.
     pub in_flight: InFlight,
     /// Resources that wait for a claim.
     pub waiters: Waiters,
+    /// Published Secrets, as far as the watch on them needs to know.
+    pub publications: Publications,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Failures in a row.
     pub failures: Failures,
     /// Calls with their claim writes: awaited at shutdown, never cancelled.
@@ -75,6 +90,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Nothing is begun and nothing is written by a process that does not lead any more; only the answers that it waits
+    /// for are put into their claims.
+    pub fn leads(&self) -> Result<(), Failure> {
+        if self.lead.is_held() { Ok(()) } else { Err(Failure::conflict("another process leads now")) }
+    }
+
     /// The claims that are not settled, as far as the watch knows.
     pub fn unsettled_claims(&self) -> Vec<Arc<PartialObjectMeta<Secret>>> {
         self.claims.get().map(Store::state).unwrap_or_default()
@@ -89,10 +110,21 @@ impl Context {
         }
     }
 
+    /// Asks for a look at a project.
+    pub fn wake_project(&self, namespace: &str, name: &str) {
+        // The receiver lives as long as the process.
+        let _ = self.wake.projects.send(ObjectRef::new(name).within(namespace));
+    }
+
     /// Asks for a look at an organization.
     pub fn wake_organization(&self, name: &str) {
         // The receiver lives as long as the process.
         let _ = self.wake.organizations.send(ObjectRef::new(name).within(&self.namespace));
+    }
+
+    /// Asks for a look at every organization.
+    pub fn wake_organizations(&self) {
+        self.organizations.names().iter().for_each(|name| self.wake_organization(name));
     }
 
     /// Whether a claim's owner still exists, by UID. A namespace that this process may not read counts as yes.

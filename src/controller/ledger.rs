@@ -10,9 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
-use super::api_error::{is_conflict, is_not_found};
+use super::api_error::is_not_found;
+use super::header;
 use crate::domain::claim::{Claim, Phase, Record, VERSION};
-use crate::domain::ids::{ProjectId, hex};
+use crate::domain::ids::ProjectId;
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::world::ClaimView;
 
@@ -23,11 +24,14 @@ pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
 
-const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
-const HEADER: &str = "composio-ledger";
-const CLAIM_ENTRY: &str = "claim.json";
+/// Label of claims and tombstones: name of the ComposioOrganization.
+pub(super) const ORGANIZATION_LABEL: &str = "composio.dev/organization";
+const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
+/// Selects claims, without tombstones.
+pub(super) const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
+pub(super) const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
+pub(super) const CLAIM_ENTRY: &str = "claim.json";
 const KEY_ENTRY: &str = "apiKey";
-const FINGERPRINT_ENTRY: &str = "fingerprintKey";
 /// Name under which this program writes.
 pub const FIELD_MANAGER: &str = "composio-operator";
 
@@ -39,7 +43,7 @@ pub fn post_params() -> PostParams {
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    secrets: Api<Secret>,
+    pub(super) secrets: Api<Secret>,
     fingerprint_key: FingerprintKey,
 }
 
@@ -47,27 +51,7 @@ impl Ledger {
     /// Opens the ledger of a namespace; makes its header where there is none.
     pub async fn open(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        let fingerprint_key = loop {
-            if let Some(header) = secrets.get_opt(HEADER).await? {
-                let key = header.data.as_ref().and_then(|data| data.get(FINGERPRINT_ENTRY));
-                let key =
-                    key.and_then(|key| String::from_utf8(key.0.clone()).ok()).filter(|key| !key.is_empty());
-                break key.ok_or_else(|| {
-                    anyhow::anyhow!(
-                        "Secret {namespace}/{HEADER} has no entry {FINGERPRINT_ENTRY}; restore it from a backup"
-                    )
-                })?;
-            }
-            let mut random = [0; 32];
-            getrandom::fill(&mut random)?;
-            let data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), hex(&random))]);
-            let metadata = ObjectMeta { name: Some(HEADER.to_owned()), ..ObjectMeta::default() };
-            let header = Secret { metadata, string_data: Some(data), ..Secret::default() };
-            match secrets.create(&post_params(), &header).await {
-                Err(error) if !is_conflict(&error) => return Err(error.into()),
-                _ => {}
-            }
-        };
+        let (fingerprint_key, _) = header::load(&secrets, None).await?;
         Ok(Self { secrets, fingerprint_key: FingerprintKey::new(fingerprint_key) })
     }
 
@@ -82,9 +66,9 @@ impl Ledger {
     }
 
     /// Creates a claim; `AlreadyExists` where somebody was faster.
-    pub async fn create(&self, claim: &Claim) -> Result<Record, kube::Error> {
-        let written = self.secrets.create(&post_params(), &secret(claim, None)?).await?;
-        Ok(record(claim, None, &written))
+    pub async fn create(&self, claim: &Claim, key: Option<&ApiKey>) -> Result<Record, kube::Error> {
+        let written = self.secrets.create(&post_params(), &secret(claim, key)?).await?;
+        Ok(record(claim, key, &written))
     }
 
     /// Replaces a claim, if it is still as `record` has it.
@@ -116,13 +100,23 @@ impl Ledger {
 
     /// Whether the id stands in any claim but the one named.
     pub async fn is_claimed(&self, id: &ProjectId, except: &str) -> Result<bool, kube::Error> {
-        let params = ListParams::default().labels(PHASE_LABEL);
+        let params = ListParams::default().labels(CLAIMS);
         let claims = self.secrets.list_metadata(&params).await?;
         let has_id = |claim: &PartialObjectMeta<Secret>| {
             claim.name_any() != except
                 && claim.annotations().get(PROJECT_ID_ANNOTATION).is_some_and(|known| known == id.as_str())
         };
         Ok(claims.items.iter().any(has_id))
+    }
+
+    /// Name of a claim whose owner has this UID, if there is one.
+    pub async fn owned_by(&self, namespace: &str, uid: &str) -> Result<Option<String>, kube::Error> {
+        let params = ListParams::default().labels(&format!("{OWNER_NAMESPACE_LABEL}={namespace},{CLAIMS}"));
+        let claims = self.secrets.list_metadata(&params).await?;
+        let is_owned = |claim: &&PartialObjectMeta<Secret>| {
+            claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid)
+        };
+        Ok(claims.items.iter().find(is_owned).map(ResourceExt::name_any))
     }
 }
 
@@ -173,7 +167,8 @@ fn parse(secret: &Secret) -> Result<Record, String> {
         None => None,
         Some(_) => return Err(format!("its entry {KEY_ENTRY} is no key")),
     };
-    if (claim.phase() == Phase::Owned) != key.is_some() {
+    let must_have_key = claim.phase() == Phase::Owned;
+    if claim.key().is_some() != key.is_some() || (must_have_key && key.is_none()) {
         return Err(format!("phase {:?} and entry {KEY_ENTRY} do not fit together", claim.phase()));
     }
     let (uid, resource_version) =
@@ -181,15 +176,15 @@ fn parse(secret: &Secret) -> Result<Record, String> {
     Ok(Record { claim, key, uid, resource_version })
 }
 
-fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
+pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {
     let owner = claim.owner();
     let json = serde_json::to_vec(claim).map_err(kube::Error::SerdeError)?;
     let mut data = BTreeMap::from([(CLAIM_ENTRY.to_owned(), ByteString(json))]);
     data.extend(key.map(|key| (KEY_ENTRY.to_owned(), ByteString(key.expose().as_bytes().to_vec()))));
     let labels = [
         ("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
-        ("composio.dev/organization", claim.organization().to_owned()),
-        ("composio.dev/owner-namespace", owner.namespace.clone()),
+        (ORGANIZATION_LABEL, claim.organization().to_owned()),
+        (OWNER_NAMESPACE_LABEL, owner.namespace.clone()),
         (PHASE_LABEL, format!("{:?}", claim.phase())),
     ];
     let mut annotations = vec![

@@ -11,6 +11,8 @@ use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
+use crate::domain::ids::ProjectId;
+use crate::domain::takeover::Presence;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,6 +65,28 @@ impl Sightings {
             let since = sighting.nothing_since.unwrap_or_else(BootInstant::now);
             sighting.nothing_since = is_witness.then_some(since);
         }
+    }
+}
+
+/// Projects that were not found at Composio: since when, and never found since.
+#[derive(Default)]
+pub struct Absences(Mutex<HashMap<ProjectId, BootInstant>>);
+
+impl Absences {
+    /// Notes what both witnesses say.
+    pub fn looked(&self, id: &ProjectId, is_gone: bool, settle: Duration) -> Presence {
+        let mut absences = lock(&self.0);
+        if !is_gone {
+            absences.remove(id);
+            return Presence::There;
+        }
+        let since = *absences.entry(id.clone()).or_insert_with(BootInstant::now);
+        if since.elapsed() >= settle { Presence::GoneAgain } else { Presence::Gone }
+    }
+
+    /// Since when a project has been gone.
+    pub fn gone_for(&self, id: &ProjectId) -> Option<Duration> {
+        lock(&self.0).get(id).copied().map(BootInstant::elapsed)
     }
 }
 

@@ -40,6 +40,7 @@ pub struct ReconcileMetrics {
     passes: Family<PassLabels, Counter>,
     recovered: Counter,
     time_to_ready: Histogram,
+    restore: Histogram,
 }
 
 impl Default for ReconcileMetrics {
@@ -48,6 +49,7 @@ impl Default for ReconcileMetrics {
             passes: Family::default(),
             recovered: Counter::default(),
             time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+            restore: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
         }
     }
 }
@@ -66,11 +68,21 @@ impl ReconcileMetrics {
             "Time from the creation of a ComposioProject to its first Ready",
             self.time_to_ready.clone(),
         );
+        registry.register(
+            "secret_restore_seconds",
+            "Time from the news that a published Secret was deleted or edited to its restoration",
+            self.restore.clone(),
+        );
     }
 
     /// A pass has ended.
     pub fn pass(&self, kind: Kind, outcome: PassOutcome) {
         self.passes.get_or_create(&PassLabels { kind, outcome }).inc();
+    }
+
+    /// A published Secret is restored.
+    pub fn restored(&self, after: Duration) {
+        self.restore.observe(after.as_secs_f64());
     }
 
     /// A project was found by evidence.

@@ -2,17 +2,25 @@
 //! in the middle are `domain`'s.
 
 pub mod api_error;
+pub mod brake;
 pub mod claims;
+pub mod confirm;
 pub mod context;
 pub mod events;
 pub mod evidence;
+pub mod finalizer;
 pub mod guard;
+pub mod header;
+pub mod identity;
+pub mod in_use;
 pub mod ledger;
 pub mod memory;
 pub mod metrics;
 pub mod organization;
 pub mod organizations;
 pub mod project;
+pub mod secret_watch;
 pub mod secrets;
 pub mod status;
+pub mod tombstones;
 pub mod watch;

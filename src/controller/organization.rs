@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -18,19 +19,26 @@ use url::Url;
 
 use super::context::Context;
 use super::guard::guarded;
+use super::identity::Seen;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
 use crate::composio::Client;
 use crate::crd::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT,
+    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
+    DEFAULT_ENDPOINT, GrantSpec, HeldStatus,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::brake::DEFAULT_LIMIT;
 use crate::domain::condition::Condition;
 use crate::domain::failure::{Class, Failure, backoff};
+use crate::domain::header::Identity;
+use crate::domain::held::Held;
+use crate::domain::ids::ProjectId;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::{Grant, Permits};
 
 /// Most passes at once.
 const WORKERS: u16 = 4;
@@ -43,10 +51,12 @@ const PASS_DEADLINE: Duration = Duration::from_mins(1);
 const REPORT_DEADLINE: Duration = Duration::from_secs(15);
 /// How many transient failures in a row it takes to stop the organization.
 const PATIENCE: u32 = 3;
+/// Distance between two looks at an organization that is being deleted.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// What a pass has found out.
 enum Verdict {
-    Ready(Box<Organization>),
+    Ready(Box<Organization>, Seen),
     /// No calls, for this reason; look again after this time, where that is known.
     Not(Reason, String, Option<Duration>),
     /// Nothing: everything stays as it is for this long.
@@ -56,6 +66,10 @@ enum Verdict {
 impl Verdict {
     fn not(reason: Reason, detail: impl Into<String>) -> Self {
         Self::Not(reason, detail.into(), None)
+    }
+
+    fn failed(failure: Failure) -> Self {
+        Self::not(failure.reason, failure.detail)
     }
 
     /// May pass by itself, and says nothing about the key.
@@ -76,10 +90,14 @@ pub fn controller(
         Api::namespaced(context.client.clone(), &context.namespace);
     let (reader, writer) = store();
     let deletions = context.clone();
-    let changes = watch::objects(api)
+    let bare =
+        |metadata| ComposioOrganization { metadata, spec: ComposioOrganizationSpec::default(), status: None };
+    let changes = watch::objects(api, bare)
         .inspect(move |event| {
             if let Ok(Event::Delete(object)) = event {
                 deletions.organizations.remove(&object.name_any());
+                // A younger one with the same id may go on.
+                deletions.wake_organizations();
             }
         })
         .reflect(writer)
@@ -108,8 +126,11 @@ async fn reconcile(
     let name = object.name_any();
     let span = info_span!("organization", object.name = name);
     let pass = async {
-        let probed = guarded(PASS_DEADLINE, async { Ok(probe(&context, &object).await) }).await;
-        let verdict = probed.unwrap_or_else(|failure| Verdict::not(failure.reason, failure.detail));
+        let looked = guarded(PASS_DEADLINE, async { Ok(look(&context, &object).await) }).await;
+        let Look { verdict, held, is_confirmed } = looked.unwrap_or_else(Look::failed);
+        if is_confirmed {
+            became_ready(&name);
+        }
         let uid = object.uid().unwrap_or_default();
         let failures = if verdict.is_transient() { context.failures.count(&uid) } else { 0 };
         let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
@@ -120,7 +141,7 @@ async fn reconcile(
         }
         let (reason, detail, id, after) = match verdict {
             Verdict::Keep(left) => return Action::requeue(left),
-            Verdict::Ready(organization) => {
+            Verdict::Ready(organization, _) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&uid);
                 if context.organizations.set(&name, uid, State::Ready(Arc::new(*organization))) {
@@ -133,7 +154,8 @@ async fn reconcile(
                 (reason, detail, None, after)
             }
         };
-        let reported = report(&context, &object, reason, &detail, id);
+        let (reason, detail, after) = in_use(&context, &object, (reason, detail, after)).await;
+        let reported = report(&context, &object, Finding { reason, detail: &detail, id, held: &held });
         match guarded(REPORT_DEADLINE, reported).await {
             Ok(()) => next(&context, &object, reason, after),
             Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
@@ -144,6 +166,70 @@ async fn reconcile(
         }
     };
     Ok(pass.instrument(span).await)
+}
+
+/// What a pass has seen.
+struct Look {
+    verdict: Verdict,
+    held: Vec<Held>,
+    /// Held deletions were confirmed, and their projects may go on.
+    is_confirmed: bool,
+}
+
+impl Look {
+    fn failed(failure: Failure) -> Self {
+        Self { verdict: Verdict::failed(failure), held: Vec::new(), is_confirmed: false }
+    }
+}
+
+/// Header, key, endpoint, identity, and what is held. A ledger that is not confirmed stops everything but the look itself.
+async fn look(context: &Context, object: &ComposioOrganization) -> Look {
+    // Looks that the end of its projects asks for need not ask Composio each time.
+    let is_due =
+        !context.take_held_changed(&object.name_any()) && object.metadata.deletion_timestamp.is_none();
+    let (header, moved) = match context.moved(object).await {
+        Ok(found) => found,
+        Err(failure) => return Look::failed(failure),
+    };
+    let verdict = match (probe(context, object, is_due).await, &moved) {
+        (_, Some(held)) => Verdict::not(Reason::LedgerMoved, format!("it has {} records", held.count)),
+        (Verdict::Ready(mut organization, seen), None) => {
+            match context.identify(object, &header, &mut organization, &seen).await {
+                Ok(Identity::Accepted) => Verdict::Ready(organization, seen),
+                Ok(Identity::Other(why)) => Verdict::not(Reason::OrganizationMismatch, why),
+                Ok(Identity::Unclear(left)) => Verdict::Keep(left),
+                Err(failure) => Verdict::failed(failure),
+            }
+        }
+        (verdict, None) => verdict,
+    };
+    let (deletions, is_confirmed) = match context.held_or_let_go(object).await {
+        Ok(found) => found,
+        Err(failure) => return Look::failed(failure),
+    };
+    Look { verdict, held: moved.into_iter().chain(deletions).collect(), is_confirmed }
+}
+
+/// Keeps the finalizer. An organization that is being deleted says what it waits for.
+async fn in_use(
+    context: &Context,
+    object: &ComposioOrganization,
+    found: (Reason, String, Option<Duration>),
+) -> (Reason, String, Option<Duration>) {
+    let count = match context.keep_in_use(object).await {
+        Ok(count) => count,
+        Err(failure) => {
+            warn!(error = %failure, "the finalizer of the organization is not as it should be");
+            return (found.0, found.1, Some(ENDING));
+        }
+    };
+    if object.metadata.deletion_timestamp.is_none() || count == 0 {
+        return found;
+    }
+    let (reason, _, _) = found;
+    let problem = if reason == Reason::KeyAccepted { "" } else { reason.text() };
+    let comma = if problem.is_empty() { "" } else { ", and " };
+    (Reason::InUse, format!("{count} with a finalizer{comma}{problem}"), Some(ENDING))
 }
 
 /// When to look again.
@@ -159,13 +245,18 @@ fn next(context: &Context, object: &ComposioOrganization, reason: Reason, after:
 }
 
 /// One look at key and endpoint, with at most one remote call.
-async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
+async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -> Verdict {
     let name = object.name_any();
     let ComposioOrganizationSpec {
         api_key_secret_ref,
+        // `identity`'s.
+        organization_id: _,
         endpoint,
         project_name_template,
         project_defaults,
+        limits,
+        grants,
+        adoption,
         suspend,
     } = &object.spec;
     if suspend.unwrap_or(false) {
@@ -189,27 +280,51 @@ async fn probe(context: &Context, object: &ComposioOrganization) -> Verdict {
             Err(problem) => return Verdict::not(Reason::EndpointInvalid, format!("{url:?}: {problem}")),
         },
     };
-    let id = match client.probe(&key).await {
-        Ok(id) => id
-            .or_else(|| known.as_ref().filter(|known| known.key.is(&key)).and_then(|known| known.id.clone())),
-        Err(CallError::Throttled(left)) => return Verdict::Keep(left.unwrap_or(Duration::from_secs(10))),
-        Err(error) => return refused(&error),
+    let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
+    let unasked = known.as_ref().filter(|known| is_ready && !is_due && known.key.is(&key));
+    let seen = match unasked {
+        Some(_) => Seen::Unasked,
+        None => match client.probe(&key).await {
+            Ok(id) => id.map_or(Seen::Nothing, Seen::Id),
+            Err(CallError::Throttled(left)) => {
+                return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));
+            }
+            Err(error) => return refused(&error),
+        },
     };
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
-    Verdict::Ready(Box::new(Organization {
+    let deletions = limits.as_ref().and_then(|limits| limits.deletions_per_hour);
+    let organization = Organization {
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
-        id,
+        id: unasked.and_then(|known| known.id.clone()),
+        is_identified: false,
+        deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
-    }))
+    };
+    Verdict::Ready(Box::new(organization), seen)
+}
+
+fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
+    // The schema has checked the ids; one that could not be sent would permit nothing.
+    let id = |id: &String| ProjectId::try_from(id.clone());
+    let grant = |grant: &GrantSpec| {
+        let GrantSpec { project_name, namespace, project_id } = grant;
+        let project_id = project_id.as_ref().map(id).transpose().ok()?;
+        Some(Grant { project_name: project_name.clone(), namespace: namespace.clone(), project_id })
+    };
+    let with_key = adoption == Some(AdoptionPolicy::WithKey);
+    Permits { grants: grants.iter().filter_map(grant).collect(), with_key }
 }
 
 fn client(context: &Context, url: &str) -> Result<Client, String> {
     let base = Url::parse(url).map_err(|error| error.to_string())?;
-    Client::new(base, context.limits, context.call_metrics.clone()).map_err(|error| error.to_string())
+    let client = Client::new(base, context.limits, context.call_metrics.clone());
+    client.map(|client| client.led_by(context.lead.clone())).map_err(|error| error.to_string())
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {
@@ -239,14 +354,36 @@ fn refused(error: &CallError) -> Verdict {
     )
 }
 
+/// What there is to say.
+struct Finding<'a> {
+    reason: Reason,
+    detail: &'a str,
+    id: Option<String>,
+    held: &'a [Held],
+}
+
+/// What is held, as the status has it. As long as there is something of a kind, its time stays.
+fn held_status(before: &[HeldStatus], held: &[Held]) -> Vec<HeldStatus> {
+    let status = |held: &Held| {
+        let kind = held.kind.as_str();
+        let since = before.iter().find(|old| old.kind == kind).map(|old| old.since_time.clone());
+        HeldStatus {
+            kind: kind.to_owned(),
+            count: i32::try_from(held.count).unwrap_or(i32::MAX),
+            token: held.token.clone(),
+            since_time: since.unwrap_or_else(|| Time(jiff::Timestamp::now())),
+        }
+    };
+    held.iter().map(status).collect()
+}
+
 /// Status if it differs, and an Event when the reason has changed.
 async fn report(
     context: &Context,
     object: &ComposioOrganization,
-    reason: Reason,
-    detail: &str,
-    id: Option<String>,
+    finding: Finding<'_>,
 ) -> Result<(), Failure> {
+    let Finding { reason, detail, id, held } = finding;
     let is_accepted = reason == Reason::KeyAccepted;
     let outcome = if is_accepted { PassOutcome::Done } else { PassOutcome::Stalled };
     context.metrics.pass(Kind::ComposioOrganization, outcome);
@@ -268,6 +405,7 @@ async fn report(
         observed_generation: generation,
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
+        held: held_status(&before.held, held),
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());
     let api: Api<ComposioOrganization> = Api::namespaced(context.client.clone(), &context.namespace);

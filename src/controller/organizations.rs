@@ -12,8 +12,10 @@ use crate::composio::{BootInstant, Client};
 use crate::crd::ComposioOrganization;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
+use crate::domain::plan::Reach;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
 
 /// How long a settings endpoint that is gone is not tried again.
@@ -27,12 +29,19 @@ pub struct Organization {
     pub template: String,
     /// `spec.projectDefaults.settings`.
     pub defaults: Settings,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
     pub key: ApiKey,
-    /// Its id at Composio, once known.
+    /// Its id at Composio, once this key has shown it.
     pub id: Option<OrganizationId>,
+    /// It is not known to be another organization: this key has shown the pinned id, or none is pinned. Without that,
+    /// what is not there proves nothing.
+    pub is_identified: bool,
+    /// `spec.limits.deletionsPerHour`; zero is no limit.
+    pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
 }
@@ -85,6 +94,15 @@ struct Breaker {
     closed_until: Instant,
 }
 
+fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
+    if !organization.is_identified {
+        let why = "its key has not shown yet that it belongs to the organization";
+        return (Reach::Waiting(format!("organization {:?}: {why}", organization.name)), None);
+    }
+    let reach = organization.client.paused_for().map_or(Reach::Open, Reach::Paused);
+    (reach, Some(organization))
+}
+
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
@@ -99,12 +117,72 @@ impl Organizations {
         let _ = self.objects.set(objects);
     }
 
+    /// The ComposioOrganization itself, whatever its state.
+    pub fn object(&self, name: &str) -> Option<Arc<ComposioOrganization>> {
+        self.objects.get()?.find(|object| object.name_any() == name)
+    }
+
     /// The state; `None` where there is no such ComposioOrganization.
     pub fn get(&self, name: &str) -> Option<State> {
-        let object = self.objects.get()?.find(|object| object.name_any() == name)?;
+        let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
+    }
+
+    /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
+    /// goes together with the projects.
+    pub fn for_deletion(&self, name: &str) -> (Reach, Option<Arc<Organization>>) {
+        let blocked = |why: &str| (Reach::Blocked(format!("organization {name:?}: {why}")), None);
+        match self.get(name) {
+            None => blocked(Reason::OrganizationNotFound.text()),
+            Some(State::Unproven) => (Reach::Waiting(String::new()), None),
+            Some(State::Ready(organization)) => open(organization),
+            Some(State::NotReady(reason)) => match self.last(name) {
+                Some(last) if reason == Reason::KeySecretMissing => open(last),
+                _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
+                _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
+            },
+        }
+    }
+
+    /// Names of all ComposioOrganizations.
+    pub fn names(&self) -> Vec<String> {
+        self.objects
+            .get()
+            .map(Store::state)
+            .unwrap_or_default()
+            .iter()
+            .map(|known| known.name_any())
+            .collect()
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_ending(&self, name: &str) -> bool {
+        let found = self.objects.get().and_then(|objects| objects.find(|object| object.name_any() == name));
+        found.is_some_and(|object| object.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Whether not even the operator's own records may be settled: nobody knows yet whose they are.
+    pub fn is_stopped(&self, name: &str) -> bool {
+        let stops = |reason| matches!(reason, Reason::LedgerMoved | Reason::OrganizationMismatch);
+        match self.get(name) {
+            Some(State::Unproven) => true,
+            Some(State::NotReady(reason)) => stops(reason),
+            Some(State::Ready(_)) | None => false,
+        }
+    }
+
+    /// The name of one of these that is older than `object`, by time and then by UID.
+    pub fn elder(&self, object: &ComposioOrganization, names: &[&str]) -> Option<String> {
+        let age =
+            |object: &ComposioOrganization| (object.creation_timestamp().map(|born| born.0), object.uid());
+        let objects = self.objects.get().map(Store::state).unwrap_or_default();
+        let is_elder = |other: &&Arc<ComposioOrganization>| {
+            let name = other.name_any();
+            name != object.name_any() && names.contains(&name.as_str()) && age(other) < age(object)
+        };
+        objects.iter().find(is_elder).map(|elder| elder.name_any())
     }
 
     /// As the organization was when calls were possible last.
@@ -119,8 +197,11 @@ impl Organizations {
         let before = all.remove(name);
         let changes = match (&state, before.as_ref().map(|known| &known.state)) {
             (State::Ready(now), Some(State::Ready(before))) => {
-                (&now.defaults, now.client.base_url(), &now.id)
-                    != (&before.defaults, before.client.base_url(), &before.id)
+                let all = |known: &Organization| {
+                    (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
+                };
+                (&now.defaults, now.client.base_url(), all(now))
+                    != (&before.defaults, before.client.base_url(), all(before))
             }
             (State::Ready(_), _) => true,
             _ => false,
@@ -145,10 +226,14 @@ impl Organizations {
             None => OrganizationView::NotFound,
             Some(State::Unproven) => OrganizationView::NotReady("its key has not been proven yet".to_owned()),
             Some(State::NotReady(reason)) => OrganizationView::NotReady(reason.text().to_owned()),
+            Some(State::Ready(_)) if self.is_ending(name) => {
+                OrganizationView::NotReady("it is being deleted".to_owned())
+            }
             Some(State::Ready(organization)) => OrganizationView::Ready(OrganizationFacts {
                 id: organization.id.clone(),
                 template: organization.template.clone(),
                 defaults: organization.defaults.clone(),
+                permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
                 base_url: organization.client.base_url().to_owned(),
                 paused_for: organization.client.paused_for(),

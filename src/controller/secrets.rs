@@ -2,23 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
 
 use super::ledger::FIELD_MANAGER;
-use crate::crd::{KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
+use crate::crd::{ComposioProject, KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
 use crate::domain::claim::Record;
-use crate::domain::key::ApiKey;
+use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::template::{InvalidTemplate, render};
-use crate::domain::world::{Desired, SecretView};
+use crate::domain::world::{DeletionPolicy, Desired, SecretView};
 
 /// What of a Secret is ours. It holds the key: no `Debug`.
 struct Content {
     data: BTreeMap<String, ByteString>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    /// UID of the resource that the Secret goes with, and its reference; none where everything is retained.
+    owner: Option<OwnerReference>,
 }
 
 /// Renders what the Secret must hold; `None` while there is no key.
@@ -48,15 +51,35 @@ fn content(desired: &Desired, record: &Record) -> Result<Option<Content>, Invali
     labels.insert(PROJECT_LABEL.to_owned(), desired.name.clone());
     let mut annotations = desired.secret.annotations.clone();
     annotations.insert(KEY_ISSUED_ANNOTATION.to_owned(), about.issued_time.to_string());
-    Ok(Some(Content { data, labels, annotations }))
+    Ok(Some(Content { data, labels, annotations, owner: owner(desired) }))
 }
 
-/// Whose the Secret is, and whether anything of ours differs.
-pub fn view(existing: Option<&Secret>, desired: &Desired, record: Option<&Record>) -> SecretView {
+/// The reference by which the API server removes the Secret together with the resource.
+fn owner(desired: &Desired) -> Option<OwnerReference> {
+    (desired.deletion_policy != DeletionPolicy::Retain).then(|| OwnerReference {
+        api_version: ComposioProject::api_version(&()).into_owned(),
+        kind: ComposioProject::kind(&()).into_owned(),
+        name: desired.name.clone(),
+        uid: desired.uid.clone(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    })
+}
+
+/// Whose the Secret is, and whether anything of ours differs. `is_remembered`: this process has written it.
+pub fn view(
+    existing: Option<&Secret>,
+    desired: &Desired,
+    record: Option<&Record>,
+    is_remembered: bool,
+) -> SecretView {
     let Some(existing) = existing else {
         return SecretView::Absent;
     };
-    let Some(record) = record.filter(|record| is_ours(existing, desired, record)) else {
+    let is_known = |record: &&Record| {
+        is_ours(existing, desired, record) || (is_remembered && controller(existing).is_none())
+    };
+    let Some(record) = record.filter(is_known) else {
         return SecretView::Foreign(describe(existing));
     };
     let is_current = matches!(updated(existing, desired, record), Ok(Some(updated)) if updated == *existing);
@@ -65,16 +88,60 @@ pub fn view(existing: Option<&Secret>, desired: &Desired, record: Option<&Record
     SecretView::Ours { uid: existing.uid().unwrap_or_default(), has_key, is_current }
 }
 
+fn controller(secret: &Secret) -> Option<&OwnerReference> {
+    secret.owner_references().iter().find(|owner| owner.controller == Some(true))
+}
+
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
 /// already holds the claim's key, so that taking it up cannot hurt.
-fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
-    if let Some(controller) = existing.owner_references().iter().find(|owner| owner.controller == Some(true))
-    {
+pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
+    if let Some(controller) = controller(existing) {
         return controller.uid == desired.uid;
     }
-    let is_published =
-        record.claim.published().is_some_and(|published| Some(&published.uid) == existing.uid().as_ref());
+    let is_published = existing.metadata.uid.as_ref().is_some_and(|uid| record.claim.has_published(uid));
     is_published || record.key.as_ref().is_some_and(|key| holds(existing, key))
+}
+
+/// Whether a Secret that was renamed away may be removed: it is the one that was recorded, nobody else controls it, and
+/// it still carries our label, which a person takes away who wants to keep it.
+pub fn is_removable(existing: &Secret, desired: &Desired, uid: &str) -> bool {
+    existing.metadata.uid.as_deref() == Some(uid)
+        && controller(existing).is_none_or(|controller| controller.uid == desired.uid)
+        && has_label(existing, desired)
+}
+
+fn has_label(secret: &Secret, desired: &Desired) -> bool {
+    secret.labels().get(PROJECT_LABEL) == Some(&desired.name)
+}
+
+/// A key in a Secret that the claim does not know.
+pub struct UnprovenKey {
+    /// It has the form of a project key, and that is all that is known.
+    pub key: ApiKey,
+    /// When it was issued, as the Secret says.
+    pub stamp: Option<Timestamp>,
+    /// Version of the Secret.
+    pub version: String,
+}
+
+/// The key that may be the project's although the claim does not know it: in a Secret that carries our label and that
+/// nobody else controls; beside a known key, only with a newer stamp.
+pub fn unproven_key(existing: &Secret, desired: &Desired, record: &Record) -> Option<UnprovenKey> {
+    let is_foreign = controller(existing).is_some_and(|controller| controller.uid != desired.uid);
+    if is_foreign || !has_label(existing, desired) {
+        return None;
+    }
+    let stamp = existing.annotations().get(KEY_ISSUED_ANNOTATION).and_then(|stamp| stamp.parse().ok());
+    let is_newer = |known: &KeyRecord| stamp.is_some_and(|stamp: Timestamp| stamp > known.issued_time);
+    if !record.claim.key().is_none_or(is_newer) {
+        return None;
+    }
+    let data = existing.data.as_ref()?;
+    let key = std::str::from_utf8(&data.get(&desired.secret.entries.api_key)?.0).ok()?;
+    let key = ApiKey::parse(key).ok().filter(ApiKey::has_form_of_project_key)?;
+    let is_known = record.key.as_ref().is_some_and(|known| known.is(&key));
+    let version = existing.resource_version()?;
+    (!is_known).then_some(UnprovenKey { key, stamp, version })
 }
 
 /// Compares with every entry, since entries may have been renamed in the spec.
@@ -91,7 +158,7 @@ fn is_key(value: &ByteString, key: &ApiKey) -> bool {
 /// Whose a foreign Secret is, for a person.
 fn describe(secret: &Secret) -> String {
     let name = secret.name_any();
-    if let Some(owner) = secret.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+    if let Some(owner) = controller(secret) {
         return format!("Secret {name:?} belongs to {} {:?}", owner.kind, owner.name);
     }
     if let Some(project) = secret.labels().get(PROJECT_LABEL) {
@@ -115,6 +182,7 @@ pub fn new(desired: &Desired, record: &Record) -> Result<Option<Secret>, Invalid
             namespace: Some(desired.namespace.clone()),
             labels: Some(content.labels),
             annotations: Some(content.annotations),
+            owner_references: content.owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(content.data),
@@ -143,6 +211,11 @@ pub fn updated(
     );
     let annotations = earlier(&["f:metadata", "f:annotations"]);
     merge(secret.metadata.annotations.get_or_insert_default(), content.annotations, &annotations);
+    let others = existing.owner_references().iter().filter(|owner| owner.uid != desired.uid).cloned();
+    let owners: Vec<_> = others.chain(content.owner).collect();
+    if owners != existing.owner_references() {
+        secret.metadata.owner_references = Some(owners);
+    }
     Ok(Some(secret))
 }
 

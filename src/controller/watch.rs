@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::{Stream, StreamExt, future};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
@@ -11,24 +12,30 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use crate::crd::RECONCILE_ANNOTATION;
+use crate::crd::{CONFIRM_ANNOTATION, RECONCILE_ANNOTATION};
 
-/// Watches one kind. An object that cannot be read is left out and logged, so that it does not stop the others.
-pub fn objects<K>(api: Api<DeserializeGuard<K>>) -> impl Stream<Item = watcher::Result<Event<K>>>
+/// Watches one kind. An object that cannot be read is left out and logged, so that it does not stop the others; when it is
+/// being deleted, `bare` makes what comes instead of its metadata alone, so that it can go.
+pub fn objects<K>(
+    api: Api<DeserializeGuard<K>>,
+    bare: fn(ObjectMeta) -> K,
+) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
     watcher(api, watcher::Config::default().page_size(500))
         .default_backoff()
-        .filter_map(|event| future::ready(readable(event)))
+        .filter_map(move |event| future::ready(readable(event, bare)))
         .map(|event| event.map(|event| event.modify(|object| object.meta_mut().managed_fields = None)))
 }
 
 fn readable<K: Resource<DynamicType = ()>>(
     event: watcher::Result<Event<DeserializeGuard<K>>>,
+    bare: fn(ObjectMeta) -> K,
 ) -> Option<watcher::Result<Event<K>>> {
     let object = |guard: DeserializeGuard<K>| match guard.0 {
         Ok(object) => Some(object),
+        Err(invalid) if invalid.metadata.deletion_timestamp.is_some() => Some(bare(invalid.metadata)),
         Err(invalid) => {
             let (namespace, name) = (invalid.metadata.namespace, invalid.metadata.name);
             warn!(object.namespace = ?namespace, object.name = ?name, error = %invalid.error, "object cannot be read and is left alone");
@@ -51,5 +58,6 @@ pub fn relevance<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
     (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hasher);
     object.annotations().get(RECONCILE_ANNOTATION).hash(&mut hasher);
+    object.annotations().get(CONFIRM_ANNOTATION).hash(&mut hasher);
     Some(hasher.finish())
 }

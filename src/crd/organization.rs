@@ -1,10 +1,10 @@
 //! Schema of ComposioOrganization.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{SettingsSpec, rules};
+use super::{AdoptionPolicy, GrantSpec, SettingsSpec, rules};
 
 /// Base URL of the API where `spec.endpoint.url` is absent (API 2).
 pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
@@ -31,6 +31,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
+    printcolumn(name = "HELD", type_ = "string", json_path = ".status.held[*].kind"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.organizationId", priority = 1),
     printcolumn(
@@ -44,12 +45,21 @@ pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
 #[x_kube(
     validation = rules::unchanged(&["projectNameTemplate"], "'{name}'")
         .message("cannot be changed (without a value it is {name}): Composio cannot rename a project; create another ComposioOrganization")
-        .field_path(".projectNameTemplate")
+        .field_path(".projectNameTemplate"),
+    validation = rules::kept("organizationId")
+        .message("cannot be changed or removed: the projects are in that organization; create another ComposioOrganization")
+        .field_path(".organizationId")
 )]
 pub struct ComposioOrganizationSpec {
     /// The Secret with the organization access token, in the same namespace. A new value is picked up without a
     /// restart.
     pub api_key_secret_ref: KeySecretRef,
+    /// The organization's id at Composio, such as ok_1a2b3c4d5e6f. Where the key shows another one, nothing is touched.
+    /// Default: the id that the first project shows. Once set, it cannot be changed or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_-]+$')").message("must have characters of [A-Za-z0-9_-] only, such as ok_1a2b3c4d5e6f"))]
+    pub organization_id: Option<String>,
     /// Where the API is. Default: https://backend.composio.dev.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
@@ -66,6 +76,17 @@ pub struct ComposioOrganizationSpec {
     /// What applies to every project unless it states otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_defaults: Option<ProjectDefaults>,
+    /// Who may take over which project, at most 256 entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["projectName".into(), "namespace".into()]))]
+    pub grants: Option<Vec<GrantSpec>>,
+    /// See [`AdoptionPolicy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionPolicy>,
+    /// What may be done within some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
     /// No calls to Composio for this organization. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -116,6 +137,17 @@ pub struct ProjectDefaults {
     pub settings: Option<SettingsSpec>,
 }
 
+/// What may be done within some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsSpec {
+    /// How many projects may be deleted within an hour; further deletions wait for the hour to pass, or for the annotation
+    /// composio.dev/confirm with the token of status.held. Zero: no limit. Default: 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub deletions_per_hour: Option<i32>,
+}
+
 /// What the operator reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -132,4 +164,26 @@ pub struct ComposioOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
+    /// What waits for the annotation composio.dev/confirm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into()]))]
+    pub held: Vec<HeldStatus>,
+}
+
+/// Something that waits for the annotation composio.dev/confirm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldStatus {
+    /// What waits: Deletions beyond spec.limits.deletionsPerHour, or everything, because the ledger was moved
+    /// (LedgerMoved).
+    #[schemars(length(max = 32))]
+    pub kind: String,
+    /// How many projects are concerned.
+    pub count: i32,
+    /// The value that the annotation composio.dev/confirm must have. It works once, and only for what is held now.
+    #[schemars(length(max = 64))]
+    pub token: String,
+    /// Since when something of this kind is held.
+    pub since_time: Time,
 }

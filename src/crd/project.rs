@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{SecretSpec, SettingsSpec, rules};
+use super::{AdoptSpec, OnProjectMissing, SecretSpec, SettingsSpec, rules};
+use crate::domain::world;
 
 /// The project and the Secret as they should be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -18,7 +20,7 @@ use super::{SecretSpec, SettingsSpec, rules};
     derive = "PartialEq",
     shortname = "cproj",
     category = "composio",
-    doc = "A Composio project, and the Secret with its API key. When the resource is deleted, the project, its key and the Secret stay; applying the resource again takes them up.",
+    doc = "A Composio project, and the Secret with its API key. When the resource is deleted, spec.deletionPolicy decides what becomes of them; by default everything stays, and applying the resource again takes it up.",
     validation = Rule::new("has(self.spec.projectName) || !self.metadata.name.contains('.')")
         .message("must be set, because metadata.name has dots, which a project's name at Composio cannot have")
         .field_path(".spec.projectName").reason(Reason::FieldValueRequired),
@@ -52,6 +54,13 @@ pub struct ComposioProjectSpec {
     #[schemars(length(min = 1, max = 75))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_-]*$')").message("must have characters of [a-zA-Z0-9_-] only, such as shop"))]
     pub project_name: Option<String>,
+    /// An existing project to take over. Read only while this resource has no project, and may be removed afterwards. An
+    /// administrator must permit it, in the ComposioOrganization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<AdoptSpec>,
+    /// See [`OnProjectMissing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_project_missing: Option<OnProjectMissing>,
     /// Settings of the project. They are merged over the organization's projectDefaults.settings, member by member; a
     /// member that neither states is left as it is at Composio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,9 +69,38 @@ pub struct ComposioProjectSpec {
     /// COMPOSIO_API_KEY and COMPOSIO_PROJECT_ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSpec>,
-    /// Stop reconciling: nothing new is started, what was announced to Composio is finished. Default: false.
+    /// See [`DeletionPolicy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Stop reconciling: nothing new is started, what was announced to Composio is finished; deletion still works.
+    /// Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
+}
+
+/// What happens when this resource is deleted. Retain: project, key and Secret stay, and applying the resource again takes
+/// them up. Delete: the project is deleted at Composio, and the Secret goes with the resource, which stays until that is
+/// done. DeleteAndRevoke: the same, and Composio revokes the credentials of the project's connected accounts at their
+/// providers, for good. Can be changed at any time, also while the resource is being deleted. Default: Retain.
+// The schema takes this description and not that of the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Everything stays.
+    Retain,
+    /// The project is deleted.
+    Delete,
+    /// The project is deleted, and its connected accounts' credentials are revoked.
+    DeleteAndRevoke,
+}
+
+impl From<DeletionPolicy> for world::DeletionPolicy {
+    fn from(policy: DeletionPolicy) -> Self {
+        match policy {
+            DeletionPolicy::Retain => Self::Retain,
+            DeletionPolicy::Delete => Self::Delete,
+            DeletionPolicy::DeleteAndRevoke => Self::DeleteAndRevoke,
+        }
+    }
 }
 
 /// Names a ComposioOrganization in the operator's namespace.
@@ -97,6 +135,9 @@ pub struct ComposioProjectStatus {
     /// The published key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyStatus>,
+    /// What applies where the spec says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<EffectiveStatus>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -118,11 +159,23 @@ pub struct ProjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
-    /// How the id came to be known: Created (from the answer to creation) or Recovered (found at Composio after the
-    /// answer was lost).
+    /// How the id came to be known: Created (from the answer to creation), Recovered (found at Composio after the
+    /// answer or the operator's records were lost) or Adopted (taken over, as spec.adopt says).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub origin: Option<String>,
+}
+
+/// The policies in force, stated or by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveStatus {
+    /// See [`DeletionPolicy`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// spec.onProjectMissing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_project_missing: Option<OnProjectMissing>,
 }
 
 /// The published Secret.

@@ -23,10 +23,22 @@ pub(super) fn unchanged(path: &[&str], default: &str) -> Rule {
     Rule::new(format!("{now} == {before}")).reason(Reason::FieldValueForbidden)
 }
 
+/// May be set at any time, and then neither be changed nor removed. For the object that has the field.
+pub(super) fn kept(field: &str) -> Rule {
+    Rule::new(format!("!has(oldSelf.{field}) || (has(self.{field}) && self.{field} == oldSelf.{field})"))
+        .reason(Reason::FieldValueForbidden)
+}
+
 /// The name of an object of Kubernetes. The length is the schema's to check.
 pub(super) fn object_name() -> Rule {
     Rule::new(format!("self.matches('^{DNS_SUBDOMAIN}$')"))
         .message("must be lower-case letters, digits, dashes and dots, with a letter or digit at both ends, such as shop-composio")
+}
+
+/// An id of Composio: opaque, but safe as a part of a path (API 3, "IDs").
+pub(super) fn composio_id() -> Rule {
+    Rule::new("self.matches('^[A-Za-z0-9_-]{1,128}$')")
+        .message("must have characters of [A-Za-z0-9_-] only, such as pr_1a2b3c4d5e6f")
 }
 
 /// The name of an entry of a Secret: what the API server accepts there.

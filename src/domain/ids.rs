@@ -81,12 +81,21 @@ id!(
 ///
 /// `claim-` and 32 hex digits of SHA-256 over both parts, each with its length before it, so that no two pairs meet.
 pub fn claim_name(organization: &str, project: &ProjectName) -> String {
+    format!("claim-{}", digest(&[organization, project.as_str()]))
+}
+
+/// Name of the tombstone of a project that was deleted. It does not lock the project's name.
+pub fn tombstone_name(id: &ProjectId) -> String {
+    format!("deleted-{}", digest(&[id.as_str()]))
+}
+
+pub(super) fn digest(parts: &[&str]) -> String {
     let mut digest = Sha256::new();
-    for part in [organization, project.as_str()] {
+    for part in parts {
         digest.update((part.len() as u64).to_be_bytes());
         digest.update(part.as_bytes());
     }
-    format!("claim-{}", hex(&digest.finalize()[..16]))
+    hex(&digest.finalize()[..16])
 }
 
 /// Lower-case hex digits of some bytes.

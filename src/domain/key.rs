@@ -61,6 +61,52 @@ impl ApiKey {
     }
 }
 
+impl ApiKey {
+    /// `ak_` and at least eight more of `[A-Za-z0-9_-]` (API 3). A key found where others write is sent to Composio only
+    /// if it looks like this; keys that Composio has issued to us are not judged by their form.
+    pub fn has_form_of_project_key(&self) -> bool {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let rest = self.expose().strip_prefix("ak_");
+        rest.is_some_and(|rest| rest.len() >= 8 && rest.bytes().all(is_inner))
+    }
+}
+
+/// A key as the API lists it: prefix, `**`, last characters, such as `ak_**6j0z` (API 5.4). Holds no more than that,
+/// whatever the API sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub struct Mask {
+    prefix: String,
+    tail: String,
+}
+
+/// Fewer characters would fit too many keys.
+const SHORTEST_TAIL: usize = 4;
+
+impl From<String> for Mask {
+    fn from(text: String) -> Self {
+        // Text without stars may be a key in full.
+        let text = if text.contains('*') {
+            text
+        } else {
+            ApiKey::parse(&text).map(|key| key.masked()).unwrap_or_default()
+        };
+        let (prefix, tail) = text.split_once('*').unwrap_or_default();
+        Self { prefix: prefix.to_owned(), tail: tail.trim_start_matches('*').to_owned() }
+    }
+}
+
+impl Mask {
+    /// Whether the mask may be this key's. Only a hint: many keys share one.
+    pub fn fits(&self, key: &ApiKey) -> bool {
+        let key = key.expose();
+        self.tail.len() >= SHORTEST_TAIL
+            && key.len() > self.prefix.len() + self.tail.len()
+            && key.starts_with(&self.prefix)
+            && key.ends_with(&self.tail)
+    }
+}
+
 /// Secret of the ledger, with which fingerprints are made: comparing is possible, guessing is not.
 #[derive(Clone)]
 pub struct FingerprintKey(SecretString);
@@ -69,6 +115,11 @@ impl FingerprintKey {
     /// Takes the secret as the ledger's header keeps it.
     pub fn new(secret: String) -> Self {
         Self(secret.into())
+    }
+
+    /// The secret, for the header only.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
     }
 
     /// 32 hex digits of HMAC-SHA256 over the key.
@@ -109,6 +160,44 @@ mod tests {
         assert_eq!(ApiKey::parse("ak_0123456789abcdef6j0z").unwrap().masked(), "ak_**6j0z");
         assert_eq!(ApiKey::parse("ak_short").unwrap().masked(), "**");
         assert_eq!(ApiKey::parse("nounderscorebutlong0123").unwrap().masked(), "**");
+    }
+
+    #[test]
+    fn a_mask_fits_the_keys_with_its_prefix_and_its_last_characters_and_no_others() {
+        let key = ApiKey::parse("ak_0123456789abcdef6j0z").unwrap();
+        let fits = |mask: &str| Mask::from(mask.to_owned()).fits(&key);
+        assert!(fits("ak_**6j0z") && fits(&key.masked()) && fits("ak_****ef6j0z"));
+        for other in [
+            "ak_**6j0y",
+            "oak_**6j0z",
+            "ak_**",
+            "ak_**j0z",
+            "**",
+            "*",
+            "",
+            "ak_0123456789abcdef**6j0z",
+            "6j0z",
+        ] {
+            assert!(!fits(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_mask_never_keeps_a_key_in_full() {
+        let mask = Mask::from("ak_0123456789abcdef6j0z".to_owned());
+        assert_eq!(mask, Mask::from("ak_**6j0z".to_owned()));
+        assert!(!format!("{mask:?}").contains("0123"));
+    }
+
+    #[test]
+    fn only_project_keys_have_their_form() {
+        let is_one = |text: &str| ApiKey::parse(text).unwrap().has_form_of_project_key();
+        assert!(is_one("ak_0123456789abcdef6j0z") && is_one("ak_-_012345"));
+        for other in
+            ["oak_0123456789abcdef6j0z", "uak_0123456789", "ak_short", "ak_", "ak_0123/56789", "password1234"]
+        {
+            assert!(!is_one(other), "{other}");
+        }
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum Reason {
     NameTaken,
     ClaimHeld,
     RebindDenied,
+    AdoptionDenied,
+    AdoptionMismatch,
+    ProjectMissing,
     KeyUnavailable,
     KeyRejected,
     SecretConflict,
@@ -31,6 +34,10 @@ pub enum Reason {
     SettingsUnavailable,
     SettingsNotApplied,
     ClaimUnreadable,
+    ClaimMissing,
+    Deleting,
+    DeletionBlocked,
+    DeletionHeld,
     TransientFailure,
     // ComposioOrganization
     KeyAccepted,
@@ -38,11 +45,14 @@ pub enum Reason {
     KeyInvalid,
     EndpointUnreachable,
     EndpointInvalid,
+    OrganizationMismatch,
+    LedgerMoved,
+    InUse,
 }
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 40] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -59,6 +69,9 @@ impl Reason {
         Reason::NameTaken,
         Reason::ClaimHeld,
         Reason::RebindDenied,
+        Reason::AdoptionDenied,
+        Reason::AdoptionMismatch,
+        Reason::ProjectMissing,
         Reason::KeyUnavailable,
         Reason::KeyRejected,
         Reason::SecretConflict,
@@ -67,12 +80,19 @@ impl Reason {
         Reason::SettingsUnavailable,
         Reason::SettingsNotApplied,
         Reason::ClaimUnreadable,
+        Reason::ClaimMissing,
+        Reason::Deleting,
+        Reason::DeletionBlocked,
+        Reason::DeletionHeld,
         Reason::TransientFailure,
         Reason::KeyAccepted,
         Reason::KeySecretMissing,
         Reason::KeyInvalid,
         Reason::EndpointUnreachable,
         Reason::EndpointInvalid,
+        Reason::OrganizationMismatch,
+        Reason::LedgerMoved,
+        Reason::InUse,
     ];
 
     /// What has happened, as a sentence without its end.
@@ -100,6 +120,9 @@ impl Reason {
             Reason::RebindDenied => {
                 "the project of this name was made for another namespace, or for one that was deleted"
             }
+            Reason::AdoptionDenied => "the project that spec.adopt names is not taken over",
+            Reason::AdoptionMismatch => "spec.adopt names another project than this resource has",
+            Reason::ProjectMissing => "the project was deleted at Composio",
             Reason::KeyUnavailable => "the project exists, but Composio does not issue a key for it",
             Reason::KeyRejected => "Composio rejects the project's key",
             Reason::SecretConflict => "a Secret of this name exists and is not this resource's",
@@ -110,6 +133,14 @@ impl Reason {
             Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
             Reason::SettingsNotApplied => "Composio did not apply the settings",
             Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
+            Reason::ClaimMissing => {
+                "the operator has no record of this project, which exists at Composio, and does not delete it"
+            }
+            Reason::Deleting => "the project is being deleted",
+            Reason::DeletionBlocked => "the project cannot be deleted",
+            Reason::DeletionHeld => {
+                "the organization has deleted as many projects within an hour as spec.limits.deletionsPerHour allows"
+            }
             Reason::TransientFailure => "a request failed and is repeated",
             Reason::KeyAccepted => "Composio accepts the organization key",
             Reason::KeySecretMissing => {
@@ -118,6 +149,13 @@ impl Reason {
             Reason::KeyInvalid => "Composio rejects the organization key",
             Reason::EndpointUnreachable => "Composio cannot be reached",
             Reason::EndpointInvalid => "the endpoint cannot be used",
+            Reason::OrganizationMismatch => {
+                "this is not the organization that the resource stands for, and nothing of it is touched"
+            }
+            Reason::LedgerMoved => {
+                "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
+            }
+            Reason::InUse => "the organization is being deleted and still has projects to delete",
         }
     }
 
@@ -135,11 +173,25 @@ impl Reason {
                 Some("create the resource in another namespace than the operator's")
             }
             Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
-            Reason::NameTaken => {
-                Some("choose another name, or ask the organization's administrator whose project it is")
-            }
+            Reason::NameTaken => Some(
+                "choose another name, or ask the organization's administrator whose project it is; with a grant, \
+                     spec.adopt takes it over",
+            ),
             Reason::ClaimHeld => Some("delete the other resource, or choose another name"),
-            Reason::RebindDenied => Some("choose another name, or ask the operator's administrator"),
+            Reason::RebindDenied => Some(
+                "choose another name, or have the operator's administrator grant it in spec.grants of the \
+                 ComposioOrganization",
+            ),
+            Reason::AdoptionDenied => Some(
+                "correct or remove spec.adopt, or have the operator's administrator grant it in spec.grants of the \
+                 ComposioOrganization",
+            ),
+            Reason::AdoptionMismatch => {
+                Some("remove spec.adopt, which is read only while the resource has no project")
+            }
+            Reason::ProjectMissing => Some(
+                "set spec.onProjectMissing to Recreate to have it made anew with a new key, or delete the resource",
+            ),
             Reason::KeyUnavailable => Some("have key regeneration enabled for the organization at Composio"),
             Reason::KeyRejected => Some("issue a new key for the project, or delete the project at Composio"),
             Reason::SecretConflict => Some("remove that Secret, or choose another spec.secret.name"),
@@ -154,17 +206,36 @@ impl Reason {
                 Some("check that the organization's plan allows them, or remove them from the spec")
             }
             Reason::ClaimUnreadable => Some("restore the Secret from a backup of the operator's namespace"),
+            Reason::ClaimMissing => Some(
+                "restore the operator's namespace from a backup, or set spec.deletionPolicy to Retain to let the resource go",
+            ),
+            Reason::DeletionBlocked => Some(
+                "remove what blocks it, or set spec.deletionPolicy to Retain to let the resource go and keep the project",
+            ),
+            Reason::DeletionHeld => Some(
+                "wait, or let what is held go by the annotation composio.dev/confirm on the ComposioOrganization, with the token of its status.held; to keep the project, set spec.deletionPolicy to Retain",
+            ),
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
             Reason::EndpointUnreachable => {
                 Some("check spec.endpoint.url, the network and the proxy settings")
             }
             Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
+            Reason::OrganizationMismatch => Some(
+                "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
+            ),
+            Reason::LedgerMoved => Some(
+                "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
+            ),
+            Reason::InUse => Some(
+                "delete those ComposioProjects, or set their spec.deletionPolicy to Retain to keep the projects",
+            ),
             Reason::Reconciled
             | Reason::Creating
             | Reason::ResolvingOutcome
             | Reason::AcquiringKey
             | Reason::Throttled
+            | Reason::Deleting
             | Reason::TransientFailure
             | Reason::KeyAccepted => None,
         }
@@ -181,6 +252,9 @@ impl Reason {
                 | Reason::SpecRejected
                 | Reason::NameTaken
                 | Reason::RebindDenied
+                | Reason::AdoptionDenied
+                | Reason::AdoptionMismatch
+                | Reason::ProjectMissing
                 | Reason::KeyUnavailable
                 | Reason::KeyRejected
                 | Reason::SecretConflict
@@ -188,9 +262,13 @@ impl Reason {
                 | Reason::SettingsUnavailable
                 | Reason::SettingsNotApplied
                 | Reason::ClaimUnreadable
+                | Reason::ClaimMissing
+                | Reason::DeletionBlocked
                 | Reason::KeySecretMissing
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid
+                | Reason::OrganizationMismatch
+                | Reason::LedgerMoved
         )
     }
 
@@ -220,7 +298,7 @@ mod tests {
     fn all_lists_each_reason_once() {
         let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
         assert_eq!(distinct.len(), Reason::ALL.len());
-        assert_eq!(Reason::EndpointInvalid as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
+        assert_eq!(Reason::InUse as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
     }
 
     #[test]

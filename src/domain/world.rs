@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::claim::{Owner, Record};
+use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
 use super::settings::Settings;
+use super::takeover::{Permits, TakeOver, TakeOverSeen, TakeOverView};
 
 /// Names of the three entries of the published Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct OrganizationFacts {
     pub defaults: Settings,
     /// Whether its settings endpoint answers.
     pub settings_endpoint: Capability,
+    /// `spec.grants` and `spec.adoption`.
+    pub permits: Permits,
     /// Base URL of the API.
     pub base_url: String,
     /// No calls are made for this long, after a 429.
@@ -73,6 +76,18 @@ pub enum Capability {
     Available,
     /// It is gone; not tried again for hours.
     Unavailable,
+}
+
+/// What happens to project and Secret when the resource is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// Everything stays.
+    #[default]
+    Retain,
+    /// The project is deleted at Composio; the Secret goes with the resource.
+    Delete,
+    /// The same, and the credentials of connected accounts are revoked at their providers.
+    DeleteAndRevoke,
 }
 
 /// A validated spec: defaults merged, names rendered. Nothing after validation looks at the raw spec.
@@ -102,6 +117,10 @@ pub struct Desired {
     pub paused_for: Option<Duration>,
     /// Start nothing new.
     pub is_suspended: bool,
+    /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.
+    pub deletion_policy: DeletionPolicy,
+    /// What is asked and permitted about taking over.
+    pub take_over: TakeOver,
 }
 
 /// The claim of the wanted project.
@@ -165,6 +184,10 @@ pub struct Pass {
     pub settings: SettingsView,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
+    /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
+    pub disproved: Option<String>,
+    /// Of taking over.
+    pub take_over: TakeOverSeen,
 }
 
 /// The world of one project.
@@ -180,8 +203,17 @@ pub struct World {
     pub is_in_flight: bool,
     /// The Secret of the wanted name.
     pub secret: SecretView,
+    /// Version of that Secret, while it holds a key that may be the project's and that the claim does not know: in
+    /// `KeyPending` any, in `Owned` one that is stamped newer than the claim's. It is lost if it is not looked at.
+    pub unproven_key: Option<String>,
+    /// A Secret of ours of another name than the wanted one, which the claim does not know yet.
+    pub earlier: Option<Published>,
+    /// How long a Secret stays after `spec.secret.name` has changed.
+    pub superseded_retention: Duration,
     /// Clocks for what is announced and unsettled.
     pub settling: Settling,
+    /// Of taking over.
+    pub take_over: TakeOverView,
     /// What this pass has already done.
     pub pass: Pass,
 }

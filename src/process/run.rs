@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::wait::{Condition as _, conditions};
@@ -19,17 +21,22 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::http;
+use super::leader::{End, LeaderMetric, Replica};
 use super::readiness::{Gate, Readiness};
 use super::settings::Settings;
-use crate::composio::{CallMetrics, is_loopback};
+use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
+use crate::controller::brake::Brake;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
+use crate::controller::header::HEADER;
+use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
-use crate::controller::{claims, organization, project};
+use crate::controller::secret_watch::{self, Publications};
+use crate::controller::{claims, organization, project, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
 /// How long the first probes of the organizations may keep the projects waiting.
@@ -42,7 +49,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
-type Watched = (Api<DeserializeGuard<ComposioProject>>, BoxStream<'static, ObjectRef<ComposioProject>>);
+struct Watched {
+    projects: Api<DeserializeGuard<ComposioProject>>,
+    secrets: Api<PartialObjectMeta<Secret>>,
+    wake: BoxStream<'static, ObjectRef<ComposioProject>>,
+}
 
 /// An operator that is about to run: its settings, the API server's client, and what others may watch.
 pub struct Operator {
@@ -55,6 +66,7 @@ pub struct Operator {
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    settings.check().map_err(anyhow::Error::msg)?;
     let no_server = |error: String| {
         anyhow::anyhow!("no API server: {error}; run in a pod with a ServiceAccount, or set KUBECONFIG")
     };
@@ -90,6 +102,7 @@ async fn signal() -> &'static str {
 impl Operator {
     /// Binds the HTTP address. Cancel `stop` to shut down.
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
+        settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
         Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
     }
@@ -110,6 +123,10 @@ impl Operator {
         let (metrics, call_metrics) = (ReconcileMetrics::default(), CallMetrics::default());
         metrics.register(&mut registry);
         call_metrics.register(&mut registry);
+        let is_alone = !self.settings.election.leader_elect;
+        let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
+        registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
             info!(http.address = %address, "serving /livez, /readyz and /metrics");
@@ -117,15 +134,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result =
-            match self.stop.clone().run_until_cancelled_owned(self.start(metrics, call_metrics)).await {
-                None => Ok(()),
-                Some(Ok((context, controllers))) => {
-                    self.work(&context, controllers).await;
-                    Ok(())
-                }
-                Some(Err(error)) => Err(error),
-            };
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -134,15 +143,47 @@ impl Operator {
         result
     }
 
+    /// Works, or stands by until the lead is free and then works.
+    async fn lead_and_work(
+        &self,
+        lead: Lead,
+        metrics: ReconcileMetrics,
+        call_metrics: CallMetrics,
+    ) -> anyhow::Result<()> {
+        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
+        if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
+            return Ok(());
+        }
+        self.readiness.open(Gate::CrdsEstablished);
+        let halt = self.stop.child_token();
+        let work = async {
+            let start = self.start(lead.clone(), metrics, call_metrics);
+            match halt.clone().run_until_cancelled_owned(start).await {
+                None => Ok(End::Finished),
+                Some(Err(error)) => Err(error),
+                Some(Ok((context, wakes))) => Ok(self.work(&context, wakes, &halt).await),
+            }
+        };
+        if !self.settings.election.leader_elect {
+            self.readiness.open(Gate::LeaseObserved);
+            return work.await.map(drop);
+        }
+        let (client, election) = (self.client.clone(), self.settings.election.clone());
+        let mut replica = Replica::new(client, &self.settings.namespace, election, lead.clone());
+        if !replica.acquire(|| self.readiness.open(Gate::LeaseObserved), &self.stop).await {
+            return Ok(());
+        }
+        self.readiness.stand_by(false);
+        replica.during(Box::pin(work), halt.clone(), &self.stop).await
+    }
+
     /// Waits for what the controllers need.
     async fn start(
         &self,
+        lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
-        info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
-        self.await_crds().await;
-        self.readiness.open(Gate::CrdsEstablished);
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
                 Ok(ledger) => break ledger,
@@ -162,10 +203,16 @@ impl Operator {
             ledger,
             organizations: Organizations::default(),
             limits: self.settings.limits(),
+            lead,
             observe_interval: self.settings.observe_interval,
+            in_use: InUse::new(self.settings.watch_namespaces.clone()),
+            brake: Brake::default(),
             sightings: Sightings::default(),
+            absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
+            publications: Publications::default(),
+            superseded_retention: self.settings.superseded_retention,
             failures: Failures::default(),
             tasks: TaskTracker::new(),
             wake,
@@ -199,9 +246,9 @@ impl Operator {
         }
     }
 
-    /// Runs the controllers until stopped, then lets what is running finish.
-    async fn work(&self, context: &Arc<Context>, wakes: Wakes) {
-        let stop = self.stop.clone();
+    /// Runs the controllers until halted, then lets what is running finish.
+    async fn work(&self, context: &Arc<Context>, wakes: Wakes, halt: &CancellationToken) -> End {
+        let stop = halt.clone();
         let projects: Projects = Arc::default();
         let (organizations, run_organizations) = organization::controller(
             context.clone(),
@@ -217,11 +264,14 @@ impl Operator {
         );
         // Set once, here.
         let _ = context.claims.set(claims.clone());
-        let mut running: Vec<BoxFuture<'static, ()>> = vec![run_organizations.boxed(), run_claims.boxed()];
+        let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
+        let mut running: Vec<BoxFuture<'static, ()>> =
+            vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];
         let mut stores = Vec::new();
-        for (api, wake) in self.project_apis(wakes.projects) {
+        for Watched { projects, secrets, wake } in self.project_apis(wakes.projects) {
             let workers = self.settings.workers;
-            let (store, run) = project::controller(context.clone(), api, wake, workers, stop.clone());
+            let (store, run) = project::controller(context.clone(), projects, wake, workers, stop.clone());
+            running.push(secret_watch::run(context.clone(), secrets, store.clone(), stop.clone()).boxed());
             stores.push(store);
             let (context, organizations) = (context.clone(), organizations.clone());
             let run = async move {
@@ -231,6 +281,7 @@ impl Operator {
             running.push(run.boxed());
         }
         let _ = projects.set(stores.clone());
+        context.in_use.watched(stores.clone());
         let synced = synced(self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
@@ -242,15 +293,22 @@ impl Operator {
             tokio::time::sleep(self.settings.shutdown_timeout).await;
         };
         tokio::select! {
-            () = running => info!("stopped"),
-            () = deadline => warn!("stopped before everything had finished; the claims know what is open"),
+            () = running => {
+                info!("stopped");
+                End::Finished
+            }
+            () = deadline => {
+                warn!("stopped before everything had finished; the claims know what is open");
+                End::CutShort
+            }
         }
     }
 
     /// One watch per namespace, or one for all; each with the looks that are asked for in it.
     fn project_apis(&self, mut wake: References<ComposioProject>) -> Vec<Watched> {
         if self.settings.watch_namespaces.is_empty() {
-            return vec![(Api::all(self.client.clone()), stream(wake).boxed())];
+            let (projects, secrets) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+            return vec![Watched { projects, secrets, wake: stream(wake).boxed() }];
         }
         let mut namespaces = self.settings.watch_namespaces.clone();
         namespaces.sort();
@@ -259,8 +317,12 @@ impl Operator {
             .into_iter()
             .map(|namespace| {
                 let (sender, receiver) = unbounded_channel();
-                let api = Api::namespaced(self.client.clone(), &namespace);
-                ((namespace, sender), (api, stream(receiver).boxed()))
+                let watched = Watched {
+                    projects: Api::namespaced(self.client.clone(), &namespace),
+                    secrets: Api::namespaced(self.client.clone(), &namespace),
+                    wake: stream(receiver).boxed(),
+                };
+                ((namespace, sender), watched)
             })
             .unzip();
         tokio::spawn(async move {
@@ -279,7 +341,7 @@ impl Operator {
 struct Wakes {
     projects: References<ComposioProject>,
     organizations: References<ComposioOrganization>,
-    claims: References<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+    claims: References<PartialObjectMeta<Secret>>,
 }
 
 fn wakes() -> (Wake, Wakes) {
@@ -305,9 +367,7 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            let reference =
-                project.spec.organization_ref.as_ref().and_then(|reference| reference.name.as_deref());
-            if reference.unwrap_or("default") == name {
+            if organization_of(&project) == name {
                 let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
             }
         }
@@ -320,6 +380,9 @@ fn wake_organizations_of(
     organizations: Store<ComposioOrganization>,
 ) -> impl Fn(&str) + Send + Sync + 'static {
     move |secret| {
+        if secret == HEADER {
+            context.wake_organizations();
+        }
         for organization in organizations.state() {
             if organization.spec.api_key_secret_ref.name == secret {
                 let _ = context.wake.organizations.send(ObjectRef::from_obj(&*organization));
@@ -344,7 +407,7 @@ async fn first_probes(context: &Context, organizations: &Store<ComposioOrganizat
 async fn synced(
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
-    claims: Store<kube::api::PartialObjectMeta<k8s_openapi::api::core::v1::Secret>>,
+    claims: Store<PartialObjectMeta<Secret>>,
     projects: Vec<Store<ComposioProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::composio::Limits;
+
+/// How much longer than the retry period two renewals may be apart, as in client-go.
+const JITTER: f64 = 1.2;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -34,6 +37,34 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Remove all finalizers and owner references of the operator, before it is uninstalled
+    Release(ReleaseSettings),
+}
+
+/// Settings of `release`.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseSettings {
+    /// The operator's own namespace
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_NAMESPACE",
+        default_value = "composio-system",
+        value_name = "NAME",
+        value_parser = namespace
+    )]
+    pub namespace: String,
+    /// Namespaces whose ComposioProjects are released, separated by commas [default: all]
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        value_parser = namespace
+    )]
+    pub watch_namespaces: Vec<String>,
+    /// Do not look whether the operator is running; it would put everything back
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Settings of a running operator.
@@ -80,9 +111,45 @@ pub struct Settings {
     /// Longest time between two looks at a resource
     #[arg(long, env = "COMPOSIO_OPERATOR_OBSERVE_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub observe_interval: Duration,
+    /// How long the record of a deleted project is kept, as proof
+    #[arg(long, env = "COMPOSIO_OPERATOR_TOMBSTONE_RETENTION", default_value = "2160h", value_name = "DURATION", value_parser = duration)]
+    pub tombstone_retention: Duration,
+    /// How long a Secret stays after spec.secret.name has changed, so that workloads can change over
+    #[arg(long, env = "COMPOSIO_OPERATOR_SUPERSEDED_RETENTION", default_value = "1h", value_name = "DURATION", value_parser = duration)]
+    pub superseded_retention: Duration,
     /// How long running passes and answers that are awaited may take after SIGTERM
     #[arg(long, env = "COMPOSIO_OPERATOR_SHUTDOWN_TIMEOUT", default_value = "25s", value_name = "DURATION", value_parser = duration)]
     pub shutdown_timeout: Duration,
+    /// Leader election.
+    #[command(flatten)]
+    pub election: Election,
+}
+
+/// Which of several replicas works.
+#[derive(Debug, Clone, Args)]
+pub struct Election {
+    /// Work only while holding the Lease composio-operator of the operator's namespace; needed for more than one replica
+    #[arg(
+        long,
+        env = "COMPOSIO_OPERATOR_LEADER_ELECT",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set,
+        value_name = "BOOL"
+    )]
+    pub leader_elect: bool,
+    /// How long a leader may act after a renewal, and a standby waits for one; at least the request timeout and two retry
+    /// periods, because nothing is sent that could outlast the lease
+    #[arg(long, env = "COMPOSIO_OPERATOR_LEASE_DURATION", default_value = "45s", value_name = "DURATION", value_parser = duration)]
+    pub lease_duration: Duration,
+    /// How long a leader tries to renew before it gives up and ends; less than the lease duration
+    #[arg(long, env = "COMPOSIO_OPERATOR_RENEW_DEADLINE", default_value = "30s", value_name = "DURATION", value_parser = duration)]
+    pub renew_deadline: Duration,
+    /// Distance between two renewals of the leader, and between two looks of a standby
+    #[arg(long, env = "COMPOSIO_OPERATOR_RETRY_PERIOD", default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    pub retry_period: Duration,
 }
 
 /// How logs are written.
@@ -102,6 +169,40 @@ impl Settings {
             gate: Limits::GATE,
             settle_margin: self.settle_margin,
         }
+    }
+
+    /// Refuses what cannot work together, and says which flag to change.
+    pub fn check(&self) -> Result<(), String> {
+        let Election { leader_elect, lease_duration, renew_deadline, retry_period } = self.election;
+        if !leader_elect {
+            return Ok(());
+        }
+        let least_deadline = retry_period.mul_f64(JITTER);
+        let least_lease = self.request_timeout + retry_period * 2;
+        if lease_duration.subsec_nanos() != 0 {
+            return Err(format!("--lease-duration {lease_duration:?} is not a number of whole seconds"));
+        }
+        if renew_deadline <= least_deadline {
+            return Err(format!(
+                "--renew-deadline {renew_deadline:?} must be more than {least_deadline:?}, which is 1.2 times \
+                 --retry-period {retry_period:?}: raise it, or shorten --retry-period"
+            ));
+        }
+        if lease_duration <= renew_deadline {
+            return Err(format!(
+                "--lease-duration {lease_duration:?} must be more than --renew-deadline {renew_deadline:?}: raise it, \
+                 or shorten --renew-deadline"
+            ));
+        }
+        if lease_duration < least_lease {
+            return Err(format!(
+                "--lease-duration {lease_duration:?} must be at least {least_lease:?}, which is --request-timeout \
+                 {:?} and twice --retry-period {retry_period:?}, or no request could be sent: raise it, or shorten \
+                 --request-timeout",
+                self.request_timeout
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +259,38 @@ mod tests {
             assert!(error.contains("is not the name of a namespace"), "{flag}: {error}");
         }
         assert_eq!(parsed("--watch-namespaces=a-1,2").unwrap().run.watch_namespaces, ["a-1", "2"]);
+    }
+
+    #[test]
+    fn leader_election_is_off_until_it_is_asked_for() {
+        let parsed = |flags: &[&str]| {
+            Cli::try_parse_from(["composio-operator"].iter().chain(flags)).unwrap().run.election.leader_elect
+        };
+        assert!(!parsed(&[]));
+        assert!(parsed(&["--leader-elect"]) && parsed(&["--leader-elect=true"]));
+        assert!(parsed(&["--leader-elect", "--workers=1"]) && !parsed(&["--leader-elect=false"]));
+    }
+
+    #[test]
+    fn times_that_cannot_work_together_are_refused_with_the_flag_to_change() {
+        let check = |flags: &[&str]| {
+            let flags = ["composio-operator", "--leader-elect"].iter().chain(flags);
+            Cli::try_parse_from(flags).unwrap().run.check()
+        };
+        assert_eq!(check(&[]), Ok(()), "the defaults");
+        assert_eq!(check(&["--lease-duration=40s"]), Ok(()), "just enough for one request");
+        for (flags, words) in [
+            (["--lease-duration=39s", "--renew-deadline=30s"], "shorten --request-timeout"),
+            (["--lease-duration=45500ms", "--renew-deadline=30s"], "whole seconds"),
+            (["--lease-duration=45s", "--renew-deadline=45s"], "shorten --renew-deadline"),
+            (["--renew-deadline=6s", "--retry-period=5s"], "shorten --retry-period"),
+            (["--request-timeout=36s", "--retry-period=5s"], "raise it, or shorten --request-timeout"),
+        ] {
+            let problem = check(&flags).unwrap_err();
+            assert!(problem.contains(words), "{flags:?}: {problem}");
+        }
+        let alone = ["composio-operator", "--lease-duration=1s"];
+        assert_eq!(Cli::try_parse_from(alone).unwrap().run.check(), Ok(()), "nobody asks for a lease");
     }
 
     #[test]

@@ -6,5 +6,4 @@ mod cost;
 mod identity;
 mod keys;
 mod organizations;
-mod secrets;
 mod settings;

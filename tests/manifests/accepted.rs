@@ -77,6 +77,16 @@ fn organizations() -> Vec<Value> {
     let mut manifests = vec![
         with("suspend", json!(true)),
         with("endpoint", json!({})),
+        with("adoption", json!("ByGrant")),
+        with("adoption", json!("WithKey")),
+        with("grants", json!([])),
+        with("grants", grants(256)),
+        with(
+            "grants",
+            json!([
+                {"projectName": "prod-shop", "namespace": "shop"}, {"projectName": "prod-shop", "namespace": "shop2"}
+            ]),
+        ),
         with("projectDefaults", json!({})),
         with("projectDefaults", json!({"settings": every_setting()})),
         organization(json!({"apiKeySecretRef": {"name": "a.b-c.d", "key": ".api_KEY-1"}})),
@@ -85,6 +95,7 @@ fn organizations() -> Vec<Value> {
         organization(json!({
             "apiKeySecretRef": {"name": "composio-org", "key": null},
             "endpoint": null, "projectNameTemplate": null, "projectDefaults": {"settings": null}, "suspend": null,
+            "grants": null,
         })),
     ];
     manifests.extend(
@@ -121,6 +132,10 @@ fn projects() -> Vec<Value> {
         project(json!({"organizationRef": {}})),
         project(json!({"organizationRef": {"name": "eu.west-1"}})),
         project(json!({"suspend": false})),
+        project(json!({"onProjectMissing": "Report"})),
+        project(json!({"adopt": {"projectId": "pr_fFNjab93_ln9", "keySource": "Regenerate"}})),
+        project(json!({"adopt": {"projectId": "-", "keySource": "Regenerate", "secretRef": null}})),
+        project(json!({"adopt": {"projectId": "a", "keySource": "Secret", "secretRef": {"name": "old"}}})),
         settings(json!({})),
         settings(every_setting()),
         settings(json!({"displayName": "Café ☕ 東京 – Лавка", "oauthCallbackVerifierUrl": ""})),
@@ -139,7 +154,7 @@ fn projects() -> Vec<Value> {
         secret(json!({"annotations": {"reloader.stakater.com/match": "true", "note": "any text: {}\nä"}})),
         // What a Helm chart makes of empty values.
         project(
-            json!({"organizationRef": null, "projectName": null, "settings": null, "secret": null, "suspend": null}),
+            json!({"organizationRef": null, "projectName": null, "settings": null, "secret": null, "suspend": null, "adopt": null}),
         ),
         secret(json!({"name": null, "keys": null, "template": null, "labels": null, "annotations": null})),
         settings(json!({"logoUrl": null, "displayName": null, "is2FAEnabled": null})),
@@ -152,6 +167,16 @@ fn projects() -> Vec<Value> {
     ];
     manifests.extend(texts.map(|text| secret(json!({"template": {".env": text}}))));
     manifests
+}
+
+/// So many grants, each as large as it may be.
+fn grants(count: usize) -> Value {
+    let grant = |number: usize| {
+        json!({
+            "projectName": format!("{number:0>75}"), "namespace": "a".repeat(63), "projectId": "a".repeat(128)
+        })
+    };
+    Value::Array((0..count).map(grant).collect())
 }
 
 fn every_setting() -> Value {
@@ -178,6 +203,8 @@ fn maximal() -> Value {
     project(json!({
         "organizationRef": {"name": "a".repeat(63)},
         "projectName": "a".repeat(75),
+        "adopt": {"projectId": "a".repeat(128), "keySource": "Secret", "secretRef": {"name": name, "key": name}},
+        "onProjectMissing": "Recreate",
         "settings": every_setting(),
         "secret": {
             "name": name,

@@ -36,6 +36,19 @@ fn without_template() -> Value {
     organization(json!({"apiKeySecretRef": {"name": "composio-org"}}))
 }
 
+fn with_adopt(id: &str, source: &str) -> Value {
+    let secret_ref = if source == "Secret" { json!({"name": "old"}) } else { Value::Null };
+    project(json!({"adopt": {"projectId": id, "keySource": source, "secretRef": secret_ref}}))
+}
+
+fn adoption_changes() -> [(Value, Value, Kept); 2] {
+    const ADOPT: Kept = ("spec.adopt.projectId: Forbidden: cannot be changed", "remove spec.adopt first");
+    [
+        (with_adopt("pr_1", "Secret"), with_adopt("pr_2", "Secret"), ADOPT),
+        (with_adopt("pr_1", "Secret"), with_adopt("pr_2", "Regenerate"), ADOPT),
+    ]
+}
+
 #[tokio::test]
 async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
     let plain = || project(json!({}));
@@ -57,6 +70,8 @@ async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
         (with_template("prod-{name}"), with_template("stage-{name}"), TEMPLATE),
         (with_template("{name}"), with_template("{namespace}_{name}"), TEMPLATE),
     ];
+    let adoption = adoption_changes();
+    let rows = rows.into_iter().chain(adoption).collect::<Vec<_>>();
     println!("{} refused changes", rows.len());
     let mut complaints = Vec::new();
     for (before, after, (field, way_out)) in rows {
@@ -86,6 +101,10 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
         (with_name("shop"), project(Value::Null)),
         (plain(), project(json!({"settings": {"displayName": "Shop"}}))),
         (project(json!({"settings": {"displayName": "Shop"}})), plain()),
+        (plain(), with_adopt("pr_1", "Secret")),
+        (with_adopt("pr_1", "Secret"), plain()),
+        (with_adopt("pr_1", "Secret"), with_adopt("pr_1", "Regenerate")),
+        (project(json!({"onProjectMissing": "Report"})), project(json!({"onProjectMissing": "Recreate"}))),
         (project(json!({"secret": {"name": "a"}})), project(json!({"secret": {"name": "b"}}))),
         (
             project(json!({"secret": {"template": {"a": "x"}}})),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
+use testbed::canary::assert_no_key;
 
 use crate::scene::{BINARY, Scene};
 
@@ -23,6 +24,7 @@ fn command(arguments: &[&str]) -> Command {
 fn refused(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = command.output().expect("the binary");
     assert_eq!(String::from_utf8_lossy(&stdout), "", "an error on standard output");
+    assert_no_key("what the binary says", &stderr);
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 

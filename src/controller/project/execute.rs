@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt};
 use tracing::info;
 
 use super::gather::Gathered;
+use super::prove::{Proof, prove};
+use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
 use crate::composio::{Announced, BootInstant};
-use crate::controller::api_error::{failure, secret_failure};
+use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::evidence;
-use crate::controller::ledger::post_params;
 use crate::controller::organizations::Organization;
-use crate::controller::secrets;
-use crate::crd::ComposioProject;
+use crate::controller::secrets::UnprovenKey;
 use crate::domain::answer::CallError;
-use crate::domain::claim::{Claim, Origin, Phase, Record};
+use crate::domain::claim::{Claim, DeletionOutcome, Origin, Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::ids::ProjectId;
 use crate::domain::plan::{Action, name_taken};
@@ -34,7 +32,7 @@ pub(super) async fn execute(
     action: Action,
     pass: &mut Pass,
 ) -> Result<(), Failure> {
-    let Gathered { world, secret } = gathered;
+    let Gathered { world, secret, unproven_key } = gathered;
     // Evidence is about the claim as it was.
     if !matches!(action, Action::ReadEvidence) {
         pass.evidence = None;
@@ -63,6 +61,10 @@ pub(super) async fn execute(
             pass.evidence = Some(found);
             Ok(())
         }
+        Action::Bury => {
+            let buried = context.ledger.bury(work.record()?, work.world.settling.now).await;
+            buried.map_err(|error| failure("writing the tombstone", &error))
+        }
         Action::ReadProject => {
             let id = project_id(&work.record()?.claim)?;
             let is_gone = organization.client.is_gone(&organization.key, &id).await;
@@ -80,7 +82,27 @@ pub(super) async fn execute(
         }
         Action::PublishSecret => {
             pass.has_mutated = true;
-            work.publish(secret.as_ref()).await
+            publish(context, desired, work.record()?, secret.as_ref()).await
+        }
+        Action::ProveKey => {
+            pass.disproved = work.prove_key(unproven_key).await?;
+            Ok(())
+        }
+        Action::RemoveSuperseded(old, claim) => {
+            remove_superseded(context, desired, &old).await?;
+            work.write_claim(&claim).await.map(drop)
+        }
+        Action::ReadCandidate => {
+            pass.take_over.candidate = Some(work.read_candidate(secret.as_ref()).await?);
+            Ok(())
+        }
+        Action::TakeUp { claim, key } => {
+            pass.take_over.candidate = None;
+            work.take_up(&claim, key.as_deref()).await
+        }
+        Action::LookForProject => {
+            pass.take_over.presence = Some(work.look_for_project().await?);
+            Ok(())
         }
     }
 }
@@ -109,8 +131,11 @@ impl Work<'_> {
     async fn write_claim(&self, claim: &Claim) -> Result<Record, Failure> {
         let ledger = &self.context.ledger;
         let written = match &self.world.claim {
-            ClaimView::Present(record) => ledger.update(record, claim, record.key.as_ref()).await,
-            ClaimView::Absent => ledger.create(claim).await,
+            // A claim that lost its project has lost its key.
+            ClaimView::Present(record) => {
+                ledger.update(record, claim, record.key.as_ref().filter(|_| claim.key().is_some())).await
+            }
+            ClaimView::Absent => ledger.create(claim, None).await,
             ClaimView::Unreadable(why) => {
                 return Err(Failure::terminal(Reason::ClaimUnreadable, why.clone()));
             }
@@ -120,20 +145,6 @@ impl Work<'_> {
             self.context.metrics.recovered();
         }
         Ok(written)
-    }
-
-    /// The resource as it is now: a key or a project for one that is gone, or that was made again, helps nobody.
-    async fn still_there(&self) -> Result<(), Failure> {
-        let api: Api<ComposioProject> = Api::namespaced(self.context.client.clone(), &self.desired.namespace);
-        let found =
-            api.get_opt(&self.desired.name).await.map_err(|error| failure("reading the resource", &error))?;
-        let is_same = |found: &ComposioProject| {
-            found.uid().as_ref() == Some(&self.desired.uid) && found.metadata.deletion_timestamp.is_none()
-        };
-        match found.is_some_and(|found| is_same(&found)) {
-            true => Ok(()),
-            false => Err(Failure::conflict("the resource is being deleted")),
-        }
     }
 
     /// Claim, call, claim: the frame of every mutation. The claim is written with its announcement; `work` then sends
@@ -149,6 +160,7 @@ impl Work<'_> {
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
         let begun = Announced(BootInstant::now());
+        self.context.leads()?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
@@ -158,7 +170,7 @@ impl Work<'_> {
     }
 
     async fn create(&self, claim: &Claim, attempt: u32, config: Option<Settings>) -> Result<(), Failure> {
-        self.still_there().await?;
+        still_there(self.context, self.desired).await?;
         let has_others = claim.attempts().len() > 1;
         let name = self.desired.project_name.clone();
         let create = |settlement: Settlement, announced| async move {
@@ -208,6 +220,7 @@ impl Work<'_> {
     /// Returns whether Composio refuses to issue a key.
     async fn acquire_key(&self, claim: &Claim, attempt: u32) -> Result<bool, Failure> {
         let id = project_id(claim)?;
+        self.nobody_elses(claim).await?;
         let regenerate = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
             let result = client.regenerate_key(key, announced, &id).await;
@@ -234,12 +247,14 @@ impl Work<'_> {
         let id = project_id(claim)?;
         let delete = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
-            let result = client.delete_project(key, announced, &id).await;
+            let result = client.delete_project(key, announced, &id, false).await;
             match &result {
-                Ok(()) => settlement.deletion_answered(true).await,
+                Ok(receipt) => settlement.deletion_answered(DeletionOutcome::Done(receipt.clone())).await,
                 // Two witnesses tell, when it is settled.
                 Err(CallError::NotFound(_)) => {}
-                Err(error) if error.is_definite() => settlement.deletion_answered(false).await,
+                Err(error) if error.is_definite() => {
+                    settlement.deletion_answered(DeletionOutcome::Undone).await;
+                }
                 Err(_) => {}
             }
             result.err()
@@ -251,29 +266,27 @@ impl Work<'_> {
         }
     }
 
-    /// Creates the Secret, or updates it by `resourceVersion`.
-    async fn publish(&self, existing: Option<&Secret>) -> Result<(), Failure> {
-        let begun = BootInstant::now();
-        self.still_there().await?;
-        let (record, desired) = (self.record()?, self.desired);
-        let secret = match existing {
-            Some(existing) => secrets::updated(existing, desired, record),
-            None => secrets::new(desired, record),
-        };
-        let invalid = |problem: crate::domain::template::InvalidTemplate| {
-            Failure::terminal(Reason::SpecInvalid, problem.to_string())
-        };
-        let secret = secret.map_err(invalid)?.ok_or_else(|| Failure::bug("a Secret without a key"))?;
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &desired.namespace);
-        // A process that was stopped in between must not write: the namespace may be another team's by now.
-        if begun.elapsed() >= self.context.limits.gate {
-            return Err(Failure::conflict("the look at the resource is too old"));
+    /// Proves the key that was found in the Secret, and takes it up if it lives. Returns the version of the Secret if it
+    /// does not.
+    async fn prove_key(&self, found: Option<UnprovenKey>) -> Result<Option<String>, Failure> {
+        let UnprovenKey { key, stamp, version } =
+            found.ok_or_else(|| Failure::bug("a proof without a key"))?;
+        let (record, now) = (self.record()?, self.world.settling.now);
+        let id = project_id(&record.claim)?;
+        match prove(self.organization, &id, &key).await {
+            Proof::Lives => {}
+            Proof::Dead | Proof::NotOfThisProject => return Ok(Some(version)),
+            Proof::Unsure(error) => return Err(self.failure(error)),
         }
-        let written = match existing {
-            Some(_) => api.replace(&desired.secret.name, &post_params(), &secret).await,
-            None => api.create(&post_params(), &secret).await,
-        };
-        written.map(drop).map_err(|error| secret_failure(&desired.secret.name, &error))
+        // Without a stamp it counts as old as the project, so that any answer of the API is younger.
+        let issued_time = stamp.or(record.claim.created_time()).map_or(now, |time| time.min(now));
+        let ledger = &self.context.ledger;
+        let claim = record.taking_up(&key, issued_time, ledger.fingerprint_key());
+        let claim = claim.map_err(|illegal| Failure::bug(illegal.to_string()))?;
+        let written = ledger.update(record, &claim, Some(&key)).await;
+        written.map_err(|error| failure("writing the claim", &error))?;
+        info!(project.id = %id, secret.name = self.desired.secret.name, "a living key of the project was found in its Secret and is taken into the claim");
+        Ok(None)
     }
 
     /// What a call that brought nothing means for this pass, and for everybody else of the organization.

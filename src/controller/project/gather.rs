@@ -1,16 +1,22 @@
 //! Gather: everything that one decision needs, read live. No write, and no remote call.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
 
+use super::adopt;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
-use crate::controller::organizations::Organization;
-use crate::controller::secrets;
-use crate::domain::claim::{Owner, Record};
+use crate::controller::secrets::{self, UnprovenKey};
+use crate::crd::ComposioProject;
+use crate::domain::claim::{Owner, Published, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::Failure;
 use crate::domain::ids::OrganizationId;
+use crate::domain::plan::superseded_left;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
 
 /// The world, and what the writes need of it beyond the decision.
@@ -18,6 +24,8 @@ pub(super) struct Gathered {
     pub(super) world: World,
     /// The Secret of the wanted name, as it was read.
     pub(super) secret: Option<Secret>,
+    /// The key in it that the claim does not know.
+    pub(super) unproven_key: Option<UnprovenKey>,
 }
 
 /// What the report needs to know of the last look.
@@ -27,6 +35,10 @@ pub(super) struct Facts {
     pub(super) record: Option<Record>,
     pub(super) secret: Option<SecretView>,
     pub(super) organization_id: Option<OrganizationId>,
+    /// The resource, where this pass has written its metadata or read it again.
+    pub(super) object: Option<ComposioProject>,
+    /// When a Secret that was renamed away is to be removed.
+    pub(super) superseded_left: Option<Duration>,
     /// Whose claim it is, where it is another resource's.
     pub(super) holder: Option<Holder>,
 }
@@ -43,8 +55,10 @@ impl Facts {
         self.desired = Some(desired.clone());
         self.secret = Some(world.secret.clone());
         self.organization_id.clone_from(&desired.organization_id);
+        self.superseded_left = None;
         (self.record, self.holder) = match &world.claim {
             ClaimView::Present(record) if record.claim.owner().uid == desired.uid => {
+                self.superseded_left = superseded_left(world, &record.claim);
                 (Some((**record).clone()), None)
             }
             ClaimView::Present(record) => {
@@ -56,12 +70,14 @@ impl Facts {
     }
 }
 
-/// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder.
+/// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder. `now` is server time;
+/// `bound_to` is the Secret that the status calls published.
 pub(super) async fn gather(
     context: &Context,
-    organization: &Organization,
+    now: Timestamp,
     desired: &Desired,
     pass: &Pass,
+    bound_to: Option<&str>,
 ) -> Result<Gathered, Failure> {
     let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
     let claim =
@@ -79,22 +95,71 @@ pub(super) async fn gather(
         Some(record) => (owner(context, desired).await?, context.is_held(record.claim.owner()).await?),
         None => (owner(context, desired).await?, false),
     };
-    let now = organization.client.server_now();
     let settle = context.limits.settle();
     let settling = match record.filter(|_| is_mine) {
         Some(record) => context.sightings.settling(record, now, settle),
-        None => Settling { now, settle, seen_for: std::time::Duration::ZERO, nothing_for: None },
+        None => Settling { now, settle, seen_for: Duration::ZERO, nothing_for: None },
+    };
+    let mine = record.filter(|_| is_mine);
+    let unproven_key = mine.zip(secret.as_ref());
+    let unproven_key =
+        unproven_key.and_then(|(record, secret)| secrets::unproven_key(secret, desired, record));
+    let is_remembered = secret.as_ref().filter(|_| is_mine);
+    let is_remembered =
+        is_remembered.is_some_and(|secret| context.publications.remembers(&desired.uid, secret));
+    let view = secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held), is_remembered);
+    note(context, desired, secret.as_ref(), &view);
+    let is_vacant = record.is_none_or(|record| record.claim.is_vacant());
+    let take_over = TakeOverView {
+        has_relic: is_vacant && adopt::has_relic(secret.as_ref(), desired),
+        gone_for: record
+            .and_then(|record| record.claim.project_id())
+            .and_then(|id| context.absences.gone_for(id)),
     };
     let world = World {
+        take_over,
         owner,
         is_held,
         is_in_flight: context.in_flight.contains(&claim_name),
-        secret: secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held)),
+        secret: view,
+        unproven_key: unproven_key.as_ref().map(|found| found.version.clone()),
+        earlier: earlier(&api, desired, mine, bound_to).await?,
+        superseded_retention: context.superseded_retention,
         settling,
         pass: pass.clone(),
         claim,
     };
-    Ok(Gathered { world, secret })
+    Ok(Gathered { world, secret, unproven_key })
+}
+
+/// What the watch is told of a Secret that is in order.
+pub(super) fn note(context: &Context, desired: &Desired, secret: Option<&Secret>, view: &SecretView) {
+    if let (Some(secret), SecretView::Ours { is_current: true, .. }) = (secret, view)
+        && context.publications.found(&desired.uid, secret)
+    {
+        context.wake_project(&desired.namespace, &desired.name);
+    }
+}
+
+/// The Secret that the status calls published, where the claim does not know it yet and the spec has another name now.
+/// That it is ours, its own content says: the status is a hint that costs a read.
+async fn earlier(
+    api: &Api<Secret>,
+    desired: &Desired,
+    mine: Option<&Record>,
+    bound_to: Option<&str>,
+) -> Result<Option<Published>, Failure> {
+    let Some(record) = mine.filter(|record| record.key.is_some() && record.claim.published().is_none())
+    else {
+        return Ok(None);
+    };
+    let Some(name) = bound_to.filter(|name| *name != desired.secret.name) else {
+        return Ok(None);
+    };
+    let found =
+        api.get_opt(name).await.map_err(|error| failure("reading the Secret of the earlier name", &error))?;
+    let found = found.filter(|found| secrets::is_ours(found, desired, record));
+    Ok(found.and_then(|found| Some(Published { name: name.to_owned(), uid: found.uid()? })))
 }
 
 /// The owner that this resource would write into a claim. The Namespace is read live, after the resource: if it was

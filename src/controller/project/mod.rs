@@ -1,11 +1,17 @@
 //! The driver of ComposioProject: gather, validate, plan, execute, report, and again until there is nothing to do. It
 //! decides nothing itself.
 
+mod adopt;
 mod apply_settings;
+mod delete;
 mod execute;
 mod gather;
+mod prove;
+mod publish;
 mod report;
 mod settle;
+mod wish;
+mod without_calls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,12 +30,15 @@ use tracing::{Instrument, info_span};
 use self::gather::Facts;
 use super::context::Context;
 use super::guard::guarded;
-use super::watch;
-use crate::crd::{ComposioProject, SecretSpec};
+use super::in_use::organization_of;
+use super::{finalizer, watch};
+use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverSpec;
 use crate::domain::world::{EntryNames, Pass, SecretWish};
 
 /// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
@@ -47,7 +56,8 @@ pub fn controller(
 ) -> (Store<ComposioProject>, impl Future<Output = ()>) {
     let (reader, writer) = store();
     let deletions = context.clone();
-    let changes = watch::objects(api)
+    let bare = |metadata| ComposioProject { metadata, spec: ComposioProjectSpec::default(), status: None };
+    let changes = watch::objects(api, bare)
         .inspect(move |event| {
             if let Ok(Event::Delete(object)) = event {
                 deleted(&deletions, object);
@@ -74,6 +84,8 @@ fn deleted(context: &Context, object: &ComposioProject) {
         let _ = context.wake.projects.send(waiter);
     }
     super::claims::wake_owned_by(context, &uid);
+    context.withdraw(organization_of(object), &uid);
+    context.wake_if_ending(organization_of(object));
 }
 
 async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Result<Action, Infallible> {
@@ -106,16 +118,31 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
 
 /// One pass; `facts` keeps what it has seen, also when it fails.
 async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) -> Result<Step, Failure> {
+    if object.metadata.deletion_timestamp.is_some() {
+        return Box::pin(delete::pass(context, object, facts)).await;
+    }
+    context.leads()?;
+    keep_finalizer(context, object, facts).await?;
     let mut done = Pass::default();
+    let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
+    let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
+        context.leads()?;
         let wish = wish(context, object);
         let view = context.organizations.view(&wish.organization);
-        let desired = match validate(wish, &view) {
+        let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
-            Err(step) => return Ok(step),
+            Err(step) => {
+                if matches!(step, Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..))
+                {
+                    without_calls::keep_secret(context, wish, bound_to, facts).await?;
+                }
+                return Ok(step);
+            }
         };
         let organization = context.organization(&desired.organization)?;
-        let gathered = gather::gather(context, &organization, &desired, &done).await?;
+        let now = organization.client.server_now();
+        let gathered = gather::gather(context, now, &desired, &done, bound_to).await?;
         facts.saw(&desired, &gathered.world);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
@@ -128,17 +155,47 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     Err(Failure::transient("there was always something left to do"))
 }
 
+/// The finalizer is there before anything that it stands for, and not where everything is retained. In the operator's own
+/// namespace nothing is ever made.
+async fn keep_finalizer(
+    context: &Context,
+    object: &ComposioProject,
+    facts: &mut Facts,
+) -> Result<(), Failure> {
+    let deletes = object.spec.deletion_policy.is_some_and(|policy| policy != DeletionPolicy::Retain);
+    let is_wanted = deletes && object.namespace().as_ref() != Some(&context.namespace);
+    match (finalizer::has(object), is_wanted) {
+        (false, true) => {
+            let _in_use = context.use_organization(organization_of(object)).await?;
+            facts.object = Some(finalizer::add(&context.client, object).await?);
+        }
+        (true, false) => {
+            finalizer::disown(&context.client, object).await?;
+            facts.object = Some(finalizer::remove(&context.client, object).await?);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
 fn wish(context: &Context, object: &ComposioProject) -> Wish {
-    let crate::crd::ComposioProjectSpec { organization_ref, project_name, settings, secret, suspend } =
-        &object.spec;
+    let ComposioProjectSpec {
+        organization_ref,
+        project_name,
+        adopt,
+        on_project_missing,
+        settings,
+        secret,
+        deletion_policy,
+        suspend,
+    } = &object.spec;
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
     Wish {
         is_in_own_namespace: namespace == context.namespace,
         uid: object.uid().unwrap_or_default(),
-        is_deleting: object.metadata.deletion_timestamp.is_some(),
         organization: organization_ref
             .as_ref()
             .and_then(|reference| reference.name.clone())
@@ -147,6 +204,12 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
         settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
+        deletion_policy: deletion_policy.map(Into::into).unwrap_or_default(),
+        take_over: TakeOverSpec {
+            adopt: adopt.as_ref().and_then(wish::adopt),
+            on_missing: wish::on_missing(*on_project_missing),
+            suspicion: wish::suspicion(object),
+        },
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

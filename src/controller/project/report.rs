@@ -7,12 +7,14 @@ use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::gather::Facts;
+use super::wish;
 use crate::controller::context::Context;
 use crate::controller::guard::guarded;
 use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
-    Binding, ComposioProject, ComposioProjectStatus, KeyStatus, ProjectStatus, RECONCILE_ANNOTATION,
+    Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, EffectiveStatus, KeyStatus,
+    ProjectStatus,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
@@ -20,9 +22,6 @@ use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::SecretView;
-
-/// Longest value of the annotation that is repeated in status.
-const LONGEST_REQUEST: usize = 256;
 
 /// Longest time of one report.
 const REPORT_DEADLINE: Duration = Duration::from_secs(15);
@@ -33,17 +32,18 @@ pub(super) async fn report(
     facts: &Facts,
     outcome: &Outcome,
 ) -> Action {
+    let object = facts.object.as_ref().unwrap_or(object);
     context.metrics.pass(Kind::ComposioProject, pass_outcome(outcome));
     log(outcome);
     remember_waiting(context, object, facts, outcome);
     match guarded(REPORT_DEADLINE, write(context, object, facts, outcome)).await {
-        Ok(()) => next(context, outcome),
+        Ok(()) => next(context, facts, outcome),
         // The cache is behind, or somebody else has written: the next pass sees what is there.
         Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
         // What the pass has done is done: it is not repeated any sooner for the sake of the status.
         Err(failure) => {
             warn!(error = %failure, "the status was not written");
-            next(context, outcome)
+            next(context, facts, outcome)
         }
     }
 }
@@ -116,11 +116,15 @@ fn status(
             conditions.extend(status::find(&before.conditions, kind).cloned());
         }
     }
-    let request = object.annotations().get(RECONCILE_ANNOTATION);
+    let deletion_policy = object.spec.deletion_policy.unwrap_or(DeletionPolicy::Retain);
     let mut after = ComposioProjectStatus {
         observed_generation: generation,
         conditions,
-        last_handled_reconcile_at: request.map(|value| value.chars().take(LONGEST_REQUEST).collect()),
+        last_handled_reconcile_at: wish::request(object),
+        effective: Some(EffectiveStatus {
+            deletion_policy: Some(deletion_policy),
+            on_project_missing: Some(wish::on_missing(object.spec.on_project_missing).into()),
+        }),
         ..before.clone()
     };
     if let Some(record) = &facts.record {
@@ -218,8 +222,13 @@ async fn announce(
     }
 }
 
-fn next(context: &Context, outcome: &Outcome) -> Action {
+fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
     let longest = context.observe_interval;
+    if let (Outcome::Step(Step::Done), Some(left)) = (outcome, facts.superseded_left)
+        && left < longest
+    {
+        return Action::requeue(left + Duration::from_millis(10));
+    }
     match outcome {
         Outcome::Step(Step::Ignore) => Action::await_change(),
         Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tracing::{Instrument, error, warn};
 
-use crate::composio::{Announced, BootInstant};
+use crate::composio::{Announced, BootInstant, Lead};
 use crate::controller::api_error::{is_conflict, words};
 use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
 use crate::controller::organizations::Organization;
 use crate::domain::answer::{Answer, CallError};
-use crate::domain::claim::{Claim, Illegal, Merge, Record, merge};
+use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
 use crate::domain::failure::{Failure, backoff};
 use crate::domain::ids::ProjectId;
 use crate::domain::settings::Settings;
@@ -152,10 +152,12 @@ impl Settlement {
     async fn discard(&self, id: &ProjectId) {
         warn!(project.id = %id, "a creation was answered for a claim that is gone or has another project; its project is deleted");
         let (organization, started, mut failures) = (&self.organization, BootInstant::now(), 0);
+        // The answer alone is the right to do this, and a successor knows nothing of it.
+        let client = organization.client.led_by(Lead::always());
         while started.elapsed() < PATIENCE {
             let announced = Announced(BootInstant::now());
-            match organization.client.delete_project(&organization.key, announced, id).await {
-                Ok(()) | Err(CallError::NotFound(_)) => return,
+            match client.delete_project(&organization.key, announced, id, false).await {
+                Ok(_) | Err(CallError::NotFound(_)) => return,
                 Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),
             }
             failures += 1;
@@ -180,8 +182,8 @@ impl Settlement {
     }
 
     /// Notes the answer to the deletion that was announced, and to no other.
-    pub(super) async fn deletion_answered(&self, is_gone: bool) {
+    pub(super) async fn deletion_answered(&self, outcome: DeletionOutcome) {
         let started_time = self.announced.claim.deletion_started_time();
-        self.amend(|claim| claim.deletion_answered(started_time, is_gone)).await;
+        self.amend(|claim| claim.deletion_answered(started_time, outcome.clone())).await;
     }
 }

@@ -1,7 +1,10 @@
 //! The claim: the operator's own record of one project, and its legal transitions. Fields are private, so that nothing
 //! else can change one. How claims are kept is `controller::ledger`'s; late answers are merged in [`merge`].
 
+mod end;
 mod merge;
+mod published;
+mod takeover;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -12,7 +15,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::end::{Deletion, DeletionOutcome, Purpose, Receipt};
 pub use self::merge::{Merge, merge};
+pub use self::published::{Published, Superseded};
 use super::evidence::began_after;
 use super::ids::{OrganizationId, ProjectId, ProjectName, claim_name};
 use super::key::{ApiKey, KeyRecord};
@@ -44,7 +49,7 @@ pub enum Phase {
     KeyPending,
     /// Project and key are known.
     Owned,
-    /// The deletion of a project that can never have a key is announced.
+    /// The deletion of its project is announced. A key that it has stays until the project is seen to be gone.
     Deleting,
 }
 
@@ -55,6 +60,8 @@ pub enum Origin {
     Created,
     /// Found by evidence.
     Recovered,
+    /// Taken over, as `spec.adopt` says.
+    Adopted,
 }
 
 /// A creation that was announced and is not settled.
@@ -94,15 +101,6 @@ pub enum Stage {
     Done,
     /// Taken back: refused, not sent, or for a project that is gone. It stays, so that no number is used twice.
     Withdrawn,
-}
-
-/// The Secret that workloads read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Name in the owner's namespace.
-    pub name: String,
-    /// UID of the Secret.
-    pub uid: String,
 }
 
 /// What the API last accepted.
@@ -149,10 +147,12 @@ pub struct Claim {
     rotation: Option<Rotation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     published: Option<Published>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    superseded: Vec<Superseded>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     applied_settings: Option<AppliedSettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    deletion_started_time: Option<Timestamp>,
+    deletion: Option<Deletion>,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
 }
@@ -191,16 +191,16 @@ impl Claim {
         project_id: Option<&ProjectId> => |claim| claim.project_id.as_ref();
         /// Server time of the project's creation, from `KeyPending` on.
         created_time: Option<Timestamp> => |claim| claim.created_time;
-        /// Describes the key, while `Owned`.
+        /// Describes the key, from `Owned` on.
         key: Option<&KeyRecord> => |claim| claim.key.as_ref();
         /// The last key replacement.
         rotation: Option<&Rotation> => |claim| claim.rotation.as_ref();
         /// The Secret that workloads read, once recorded.
         published: Option<&Published> => |claim| claim.published.as_ref();
+        /// Secrets that were published under an earlier name and are not removed yet.
+        superseded: &[Superseded] => |claim| &claim.superseded;
         /// What the API last accepted.
         applied_settings: Option<&AppliedSettings> => |claim| claim.applied_settings.as_ref();
-        /// Server time of the announcement, while `Deleting`.
-        deletion_started_time: Option<Timestamp> => |claim| claim.deletion_started_time;
     }
 
     /// A claim for a project that does not exist yet, without an attempt.
@@ -225,8 +225,9 @@ impl Claim {
             key: None,
             rotation: None,
             published: None,
+            superseded: Vec::new(),
             applied_settings: None,
-            deletion_started_time: None,
+            deletion: None,
             unknown: BTreeMap::new(),
         }
     }
@@ -336,50 +337,9 @@ impl Claim {
         let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
             Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
         });
-        if is_old && self.phase == Phase::KeyPending { self.gone() } else { Ok(self.key_refused(attempt)) }
-    }
-
-    /// `KeyPending`: announces the deletion of a project that can never have a key.
-    pub fn announce_deletion(mut self, now: Timestamp) -> Result<Self, Illegal> {
-        self.only_in(Phase::KeyPending, "announce a deletion")?;
-        self.phase = Phase::Deleting;
-        self.deletion_started_time = Some(now);
-        Ok(self)
-    }
-
-    /// `Deleting`: the deletion was refused or not sent, or the project is still there when it is settled.
-    pub fn kept(mut self) -> Result<Self, Illegal> {
-        self.only_in(Phase::Deleting, "keep its project")?;
-        self.phase = Phase::KeyPending;
-        self.deletion_started_time = None;
-        Ok(self)
-    }
-
-    /// Any phase: the answer to the deletion that was announced at `started_time`; an answer to another one changes
-    /// nothing.
-    pub fn deletion_answered(self, started_time: Option<Timestamp>, is_gone: bool) -> Result<Self, Illegal> {
-        if self.phase != Phase::Deleting || self.deletion_started_time != started_time {
-            return Ok(self);
-        }
-        if is_gone { self.gone() } else { self.kept() }
-    }
-
-    /// `KeyPending`, `Deleting`: the project is not there (404 on its id, or deleted by us): back to `Creating`.
-    pub fn gone(mut self) -> Result<Self, Illegal> {
-        if self.phase != Phase::Deleting {
-            self.only_in(Phase::KeyPending, "lose its project")?;
-        }
-        self.phase = Phase::Creating;
-        self.deletion_started_time = None;
-        self.origin = None;
-        self.project_id = None;
-        self.created_time = None;
-        if let Some(rotation) = &mut self.rotation {
-            rotation.stage = Stage::Withdrawn;
-            rotation.is_doubtful = false;
-        }
-        self.applied_settings = None;
-        Ok(self)
+        // Whether another one is made in place of an adopted project is `spec.onProjectMissing`'s to say.
+        let may_go = self.phase == Phase::KeyPending && self.origin != Some(Origin::Adopted);
+        if is_old && may_go { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// Any phase: another resource of the same name takes the claim over. Whether it may is the plan's to decide.
@@ -387,13 +347,6 @@ impl Claim {
     pub fn rebound(mut self, owner: Owner) -> Self {
         self.owner = owner;
         self
-    }
-
-    /// `Owned`: the Secret that workloads read.
-    pub fn publishing(mut self, published: Published) -> Result<Self, Illegal> {
-        self.only_in(Phase::Owned, "publish")?;
-        self.published = Some(published);
-        Ok(self)
     }
 
     /// Any phase but `Creating`: the API accepted or showed these settings.

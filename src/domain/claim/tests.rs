@@ -8,18 +8,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use self::walk::{Op, Walk, ops};
-use super::{Claim, Phase, Record};
+use super::{Claim, DeletionOutcome, Phase, Purpose, Record};
 
 /// What must hold of every claim that can be reached.
 fn assert_consistent(record: &Record) {
     let claim = &record.claim;
     let (id, key) = (claim.project_id().is_some(), claim.key().is_some());
-    let expected = match claim.phase() {
-        Phase::Creating => (false, false),
-        Phase::KeyPending | Phase::Deleting => (true, false),
-        Phase::Owned => (true, true),
+    let fits = match claim.phase() {
+        Phase::Creating => !id && !key,
+        Phase::KeyPending => id && !key,
+        Phase::Deleting => id,
+        Phase::Owned => id && key,
     };
-    assert_eq!((id, key), expected, "phase, id and key do not fit: {claim:?}");
+    assert!(fits, "phase, id and key do not fit: {claim:?}");
     assert_eq!(key, record.key.is_some(), "key and its description part: {claim:?}");
     if let (Some(known), Some(key)) = (claim.key(), &record.key) {
         assert_eq!(known.fingerprint, walk::secret().fingerprint(key));
@@ -28,7 +29,6 @@ fn assert_consistent(record: &Record) {
     assert_eq!(claim.origin().is_some(), id, "an id has an origin: {claim:?}");
     assert_eq!(claim.created_time().is_some(), id, "a project has a birth: {claim:?}");
     assert_eq!(claim.deletion_started_time().is_some(), claim.phase() == Phase::Deleting);
-    assert!(claim.published().is_none() || claim.phase() == Phase::Owned);
     assert!(claim.applied_settings().is_none() || id);
     let numbers: Vec<u32> = claim.attempts().iter().map(|attempt| attempt.number).collect();
     assert!(numbers.is_sorted_by(|one, next| one < next), "attempts are in order: {numbers:?}");
@@ -39,20 +39,28 @@ fn assert_consistent(record: &Record) {
 }
 
 /// Independent of the code: where a transition is legal.
-fn is_legal(op: &Op, phase: Phase) -> bool {
+fn is_legal(op: &Op, claim: &Claim) -> bool {
+    let phase = claim.phase();
+    let is_replaced = claim.deletion().is_some_and(|open| open.purpose == Purpose::Replace);
     match op {
         Op::Announce | Op::Recovered { .. } => phase == Phase::Creating,
-        Op::AnnounceKey | Op::AnnounceDeletion => phase == Phase::KeyPending,
+        Op::AnnounceKey | Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
+        Op::AnnounceDeletion(_) => phase != Phase::Creating && claim.attempts().is_empty(),
         Op::Kept => phase == Phase::Deleting,
-        Op::Gone => matches!(phase, Phase::KeyPending | Phase::Deleting),
-        Op::Publish => phase == Phase::Owned,
+        Op::Gone => phase == Phase::KeyPending || is_replaced,
+        Op::Publish { .. } => phase == Phase::Owned,
+        Op::TakeUp { .. } => matches!(phase, Phase::KeyPending | Phase::Owned),
         Op::WithSettings => phase != Phase::Creating,
+        Op::Adopted { .. } | Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            phase == Phase::Creating && claim.attempts().is_empty()
+        }
+        Op::Lost => matches!(phase, Phase::KeyPending | Phase::Owned),
         _ => true,
     }
 }
 
 const LOSES_PROJECT: &[&str] =
-    &["phase", "deletionStartedTime", "origin", "projectId", "createdTime", "rotation", "appliedSettings"];
+    &["phase", "deletion", "origin", "projectId", "createdTime", "rotation", "appliedSettings"];
 
 /// Independent of the code: the fields that a transition may change. Nothing else may, unknown fields included.
 fn may_change(op: &Op) -> &'static [&'static str] {
@@ -62,14 +70,20 @@ fn may_change(op: &Op) -> &'static [&'static str] {
         Op::Refused { .. } | Op::Settled | Op::SettledButYoungest => &["attempts"],
         Op::Recovered { .. } => &["phase", "origin", "attempts", "projectId", "createdTime"],
         Op::AnnounceKey | Op::KeyRefused { .. } => &["rotation"],
-        Op::AnnounceDeletion | Op::Kept => &["phase", "deletionStartedTime"],
+        Op::AnnounceDeletion(_) | Op::Kept => &["phase", "deletion"],
         Op::Gone | Op::KeyMissed { .. } | Op::DeletionAnswered { .. } => LOSES_PROJECT,
         Op::Rebound => &["owner"],
-        Op::Publish => &["published"],
+        Op::Publish { .. } => &["published", "superseded"],
+        Op::RemoveSuperseded { .. } => &["superseded"],
         Op::WithSettings => &["appliedSettings"],
         Op::OfOrganization => &["organizationId"],
+        Op::Adopted { .. } => &["phase", "origin", "projectId", "createdTime"],
+        Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {
+            &["phase", "origin", "projectId", "createdTime", "key"]
+        }
+        Op::Lost => &["phase", "origin", "projectId", "createdTime", "key", "rotation", "appliedSettings"],
         Op::Created { .. } => &["phase", "origin", "attempts", "projectId", "createdTime", "key"],
-        Op::Regenerated { .. } => &["phase", "key", "rotation"],
+        Op::Regenerated { .. } | Op::TakeUp { .. } => &["phase", "key", "rotation"],
     }
 }
 
@@ -98,9 +112,10 @@ proptest! {
     fn a_transition_is_refused_exactly_where_it_is_illegal_and_changes_only_its_own_fields(ops in ops(24)) {
         let mut walk = Walk::new();
         for op in &ops {
-            let (phase, before) = (walk.record.claim.phase(), json_of(&walk.record.claim));
+            let (claim, before) = (walk.record.claim.clone(), json_of(&walk.record.claim));
+            let phase = claim.phase();
             let result = walk.step(op);
-            prop_assert_eq!(result.is_ok(), is_legal(op, phase), "{:?} in {:?}", op, phase);
+            prop_assert_eq!(result.is_ok(), is_legal(op, &claim), "{:?} in {:?}", op, phase);
             let changed = changed(&before, &json_of(&walk.record.claim));
             if let Err(illegal) = result {
                 prop_assert!(changed.is_empty());
@@ -176,12 +191,39 @@ proptest! {
             let before = walk.record.claim.key().cloned();
             let _ = walk.step(op);
             let after = walk.record.claim.key();
+            if matches!(op, Op::Lost) {
+                continue;
+            }
             if let Some(before) = &before {
                 prop_assert!(after.is_some(), "{:?} lost a key", op);
                 prop_assert!(after.is_none_or(|after| after.issued_time >= before.issued_time), "{:?}", op);
             }
             if after != before.as_ref() {
-                prop_assert!(matches!(op, Op::Created { .. } | Op::Regenerated { .. }), "{:?}", op);
+                prop_assert!(matches!(
+                    op,
+                    Op::Created { .. } | Op::Regenerated { .. } | Op::TakeUp { .. } | Op::AdoptedWithKey { .. }
+                        | Op::RecoveredWithKey { .. }
+                ), "{:?}", op);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_once_recorded_is_published_or_superseded_until_it_is_removed_or_made_again(ops in ops(24)) {
+        let mut walk = Walk::new();
+        for op in &ops {
+            let before = walk.record.claim.clone();
+            let _ = walk.step(op);
+            let claim = &walk.record.claim;
+            let names: Vec<_> = claim.superseded().iter().map(|old| &old.name).chain(claim.published().map(|now| &now.name)).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            prop_assert_eq!(names.len(), distinct.len(), "a name twice: {:?}", names);
+            let old = before.superseded().iter().map(|old| &old.name).chain(before.published().map(|now| &now.name));
+            for name in old.filter(|name| !names.contains(name)) {
+                prop_assert!(matches!(op, Op::RemoveSuperseded { .. }), "{:?} lost {}", op, name);
+            }
+            for old in claim.superseded() {
+                prop_assert!(before.has_published(&old.uid) && old.since_time <= walk.now);
             }
         }
     }
@@ -197,8 +239,10 @@ proptest! {
         prop_assert_eq!(&claim.clone().refused(other, false), &claim);
         prop_assert_eq!(&claim.clone().key_refused(other), &claim);
         prop_assert_eq!(&claim.clone().key_missed(other, walk::SETTLE).unwrap(), &claim);
-        prop_assert_eq!(&claim.clone().deletion_answered(Some(later), true).unwrap(), &claim);
-        prop_assert_eq!(&claim.clone().deletion_answered(Some(later), false).unwrap(), &claim);
+        let refused = claim.clone().deletion_answered(Some(later), DeletionOutcome::Undone).unwrap();
+        prop_assert_eq!(&refused, &claim);
+        let done = claim.clone().deletion_answered(Some(later), walk::receipt()).unwrap();
+        prop_assert_eq!(done.phase(), claim.phase());
     }
 
     #[test]
@@ -211,7 +255,7 @@ proptest! {
         }
         let mut json = json_of(&walk.record.claim);
         let later = json!({"revoke": {"jobs": [number, {"deep": null}]}, "since": "2031-01-01T00:00:00Z"});
-        json["deleted"] = later.clone();
+        json["later"] = later.clone();
         let text = serde_json::to_string(&json).unwrap();
         let read: Claim = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&json_of(&read), &json);
@@ -219,7 +263,7 @@ proptest! {
         let mut walk = Walk::of(read);
         for op in &ops {
             let _ = walk.step(op);
-            prop_assert_eq!(&json_of(&walk.record.claim)["deleted"], &later);
+            prop_assert_eq!(&json_of(&walk.record.claim)["later"], &later);
         }
     }
 
@@ -241,7 +285,7 @@ fn the_walks_reach_every_phase_with_and_without_open_announcements() {
     use proptest::test_runner::TestRunner;
 
     let (mut runner, mut reached) = (TestRunner::deterministic(), std::collections::BTreeSet::new());
-    for _ in 0..512 {
+    for _ in 0..4096 {
         let mut walk = Walk::new();
         for op in &ops(24).new_tree(&mut runner).unwrap().current() {
             let _ = walk.step(op);

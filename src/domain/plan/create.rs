@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Step, preflight};
+use super::{Action, Step, adopt, preflight};
 use crate::domain::claim::{Claim, Illegal};
 use crate::domain::evidence::{Verdict, judge};
 use crate::domain::failure::Failure;
@@ -17,14 +17,22 @@ pub(super) fn first(desired: &Desired, world: &World) -> Result<Step, Illegal> {
         desired.organization_id.clone(),
         desired.project_name.clone(),
     );
-    preflight(desired, world).map_or_else(|| create(desired, world, claim), Ok)
+    vacant(desired, world, claim)
+}
+
+/// No project is known, and none may come of an earlier attempt: one is taken up, or created.
+fn vacant(desired: &Desired, world: &World, claim: Claim) -> Result<Step, Illegal> {
+    match adopt::before_creation(desired, world, &claim)? {
+        Some(step) => Ok(step),
+        None => preflight(desired, world).map_or_else(|| create(desired, world, claim), Ok),
+    }
 }
 
 /// The claim is `Creating`: with open attempts the outcome is looked up first.
 pub(super) fn creating(desired: &Desired, world: &World, claim: &Claim) -> Result<Step, Illegal> {
     let attempts = claim.attempts();
     if attempts.is_empty() {
-        return preflight(desired, world).map_or_else(|| create(desired, world, claim.clone()), Ok);
+        return vacant(desired, world, claim.clone());
     }
     let Some(evidence) = &world.pass.evidence else {
         return Ok(Step::Do(Action::ReadEvidence));

@@ -1,10 +1,7 @@
 //! From a known project to a known key.
 
-use std::time::Duration;
-
-use super::{Action, Step, preflight, suspended};
-use crate::domain::claim::{Attempt, Claim, Illegal, Origin};
-use crate::domain::evidence::Settling;
+use super::{Action, Step, missing, preflight, secret, suspended};
+use crate::domain::claim::{Attempt, Claim, Illegal, Origin, Purpose};
 use crate::domain::reason::Reason;
 use crate::domain::world::{Desired, SecretView, World};
 
@@ -15,10 +12,8 @@ const MOST_REPLACEMENTS: u32 = 3;
 
 /// The claim is `KeyPending`.
 pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result<Step, Illegal> {
-    if world.pass.is_key_refused {
-        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
-    }
-    if let Some(rotation) = claim.rotation().filter(|_| claim.is_key_announced()) {
+    let announced = claim.rotation().filter(|_| claim.is_key_announced());
+    if let Some(rotation) = announced {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
         // waiting until it is settled costs nothing.
         let announced =
@@ -29,8 +24,24 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
         }
     } else if desired.is_suspended {
         return Ok(suspended());
-    } else if matches!(world.secret, SecretView::Foreign(_)) {
+    }
+    // After a restored ledger the project may be in use: a regenerate, or a deletion, would take its key away.
+    if let Some(step) = secret::unproven_key(world) {
+        return Ok(step);
+    }
+    if world.pass.is_key_refused {
+        return if desired.is_suspended { Ok(suspended()) } else { refused(world, claim) };
+    }
+    if announced.is_none() && matches!(world.secret, SecretView::Foreign(_)) {
         return Ok(preflight(desired, world).unwrap_or_else(suspended));
+    }
+    // What we have made ourselves is made again; what was adopted may be missed.
+    if claim.origin() == Some(Origin::Adopted) && !claim.is_key_announced() {
+        match missing::next(desired, world, claim)? {
+            missing::Next::Do(action) => return Ok(Step::Do(action)),
+            missing::Next::Later(step) => return Ok(step),
+            missing::Next::There => {}
+        }
     }
     let (claim, attempt) = claim.clone().announce_key(world.settling.now)?;
     Ok(Step::Do(Action::AcquireKey { claim: Box::new(claim), attempt }))
@@ -44,29 +55,9 @@ fn refused(world: &World, claim: &Claim) -> Result<Step, Illegal> {
         .created_time()
         .is_some_and(|created| world.settling.now.duration_since(created).as_secs() < REPLACEABLE_SECONDS);
     if is_ours_for_certain && is_young && claim.last_attempt() < MOST_REPLACEMENTS {
-        let claim = claim.clone().announce_deletion(world.settling.now)?;
+        let claim = claim.clone().announce_deletion(world.settling.now, Purpose::Replace)?;
         return Ok(Step::Do(Action::DeleteUnusable(Box::new(claim))));
     }
     let id = claim.project_id().map(ToString::to_string).unwrap_or_default();
     Ok(Step::Stall(Reason::KeyUnavailable, format!("project {id}")))
-}
-
-/// The claim is `Deleting` and nobody is waiting for the answer: when it is settled, a read by id tells.
-pub(super) fn deleting(world: &World, claim: &Claim) -> Result<Step, Illegal> {
-    let left = deletion_left(claim, &world.settling);
-    if !left.is_zero() {
-        return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
-    }
-    let claim = claim.clone();
-    Ok(Step::Do(match world.pass.exists {
-        None => Action::ReadProject,
-        Some(true) => Action::WriteClaim(Box::new(claim.kept()?)),
-        Some(false) => Action::WriteClaim(Box::new(claim.gone()?)),
-    }))
-}
-
-/// Time until the announced deletion is settled.
-pub(super) fn deletion_left(claim: &Claim, settling: &Settling) -> Duration {
-    let started_time = claim.deletion_started_time().unwrap_or(settling.now);
-    settling.left(&[Attempt { number: 0, started_time, conflict: false }])
 }

@@ -78,6 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => endpoint.prop_map(Event::Endpoint),
         1 => any::<bool>().prop_map(Event::Secret),
         1 => any::<bool>().prop_map(Event::Suspend),
+        1 => any::<bool>().prop_map(Event::Recreate),
         1 => Just(Event::Leaves),
         2 => Just(Event::Returns),
     ]
@@ -161,6 +162,7 @@ fn is_true(model: &Model, reason: Reason) -> bool {
         Reason::SettingsIncomplete | Reason::SettingsUnavailable => model.remote.endpoint == Endpoint::Gone,
         Reason::SettingsNotApplied => model.remote.endpoint == Endpoint::Ignores,
         Reason::KeyRejected => !does_key_work(model),
+        Reason::ProjectMissing => model.claimed().is_none(),
         _ => false,
     }
 }
@@ -306,6 +308,7 @@ fn the_histories_get_to_every_end_and_through_every_turn() {
         "the key was asked for again",
         "an unusable project was deleted",
         "taken back",
+        "gone twice",
         "removed",
     ];
     for wanted in ends.into_iter().chain(turns) {

@@ -1,15 +1,19 @@
 //! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
 //!
-//! claim → key → settings → Secret → record. Deletion, suspension, namespace and organization come before, in
-//! `validate`, which needs no look at the world.
+//! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
+//! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
+mod adopt;
 mod create;
+mod delete;
 mod key;
 #[cfg(test)]
 mod laws;
+mod missing;
 #[cfg(test)]
 mod model;
 mod orphan;
+mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,12 +22,15 @@ mod validate;
 use std::time::Duration;
 
 pub(crate) use self::create::name_taken;
+pub use self::delete::{LeaveStep, Leaving, Reach, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
+pub use self::secret::{superseded_left, without_calls};
 pub use self::validate::{Wish, validate};
-use super::claim::{Claim, Illegal, Phase, Published, Record};
+use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
 use super::reason::Reason;
 use super::settings::Settings;
+use super::takeover::ProvenKey;
 use super::world::{ClaimView, Desired, SecretView, World};
 
 /// What one look at the world leads to.
@@ -71,20 +78,45 @@ pub enum Action {
     /// Write the claim, which announces it; then delete its project, which is ours for certain, empty, and can never
     /// have a key.
     DeleteUnusable(Box<Claim>),
+    /// The claim's project was deleted for an owner that is gone: tombstone, then remove the claim.
+    Bury,
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
     ReadSettings,
     /// Change these members with the project's key.
     PatchSettings(Settings),
+    /// Prove the key that was found in the Secret; if it lives, write the claim with it.
+    ProveKey,
     /// Create or update the Secret.
     PublishSecret,
+    /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
+    RemoveSuperseded(Superseded, Box<Claim>),
+    /// Look at the project that `spec.adopt` names, or that the key in the resource's Secret may open, and at that key.
+    ReadCandidate,
+    /// Write the claim, which takes up a project that nobody has a claim of, with its key where that was proven.
+    TakeUp {
+        /// With the project in it.
+        claim: Box<Claim>,
+        /// Its key.
+        key: Option<Box<ProvenKey>>,
+    },
+    /// Look for the claim's project by id and, if it is not known so, in the whole list.
+    LookForProject,
 }
 
 impl Action {
     /// Needs a call to Composio.
     fn is_call(&self) -> bool {
-        !matches!(self, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret)
+        !matches!(
+            self,
+            Action::WriteClaim(_)
+                | Action::Conclude(..)
+                | Action::PublishSecret
+                | Action::RemoveSuperseded(..)
+                | Action::TakeUp { .. }
+                | Action::Bury
+        )
     }
 }
 
@@ -116,19 +148,24 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
     if world.is_in_flight {
         return Ok(Step::Wait(Reason::Creating, String::new(), IN_FLIGHT));
     }
-    match record.claim.phase() {
+    let step = match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
         Phase::KeyPending => key::pending(desired, world, &record.claim),
-        Phase::Deleting => key::deleting(world, &record.claim),
+        Phase::Deleting => delete::undecided(world, &record.claim),
         Phase::Owned => owned(desired, world, record),
-    }
+    };
+    step.map(|step| adopt::mismatch(desired, &record.claim, step))
 }
 
 /// The claim belongs to another resource. While that exists, this one waits; afterwards the same namespace (by UID)
-/// takes the claim back, since a resource may be renamed; another one must not inherit a key.
+/// takes the claim back, since a resource may be renamed; another one needs a grant: it must not inherit a key.
 fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
     let (theirs, ours) = (record.claim.owner(), &world.owner);
-    let same_namespace = (&theirs.namespace, &theirs.namespace_uid) == (&ours.namespace, &ours.namespace_uid);
+    // In a ledger that was restored for a namespace that was not there yet, its UID is empty: the first of that name has
+    // it, and only for a resource of the same name.
+    let is_restored = theirs.namespace_uid.is_empty() && theirs.name == ours.name;
+    let same_namespace =
+        theirs.namespace == ours.namespace && (theirs.namespace_uid == ours.namespace_uid || is_restored);
     if world.is_held {
         let holder = if same_namespace {
             format!("ComposioProject {:?}", theirs.name)
@@ -138,7 +175,7 @@ fn take_over(desired: &Desired, world: &World, record: &Record) -> Step {
         let detail = format!("{holder} manages {:?}", record.claim.project_name().as_str());
         return Step::Wait(Reason::ClaimHeld, detail, HELD);
     }
-    if !same_namespace {
+    if !same_namespace && !desired.take_over.permit.grants(record.claim.project_id()) {
         return Step::Stall(Reason::RebindDenied, format!("{:?}", record.claim.project_name().as_str()));
     }
     if desired.is_suspended {
@@ -155,27 +192,33 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     if desired.is_suspended {
         return Ok(suspended());
     }
+    if let Some(step) = secret::unproven_key(world) {
+        return Ok(step);
+    }
+    // A Secret that was there before is restored whatever the settings need; the first one comes after them.
+    if claim.published().is_some()
+        && let Some(step @ Step::Do(_)) = secret::publish(desired, world, claim)?
+    {
+        return Ok(step);
+    }
+    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
+    let missing = missing::next(desired, world, claim)?;
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     if let settings::Next::Do(action) = &settings
         && is_open(action)
+        && matches!(missing, missing::Next::There)
     {
         return Ok(Step::Do(action.clone()));
     }
-    match &world.secret {
-        SecretView::Foreign(whose) => return Ok(secret_conflict(whose)),
-        SecretView::Absent | SecretView::Ours { is_current: false, .. } => {
-            return Ok(Step::Do(Action::PublishSecret));
-        }
-        SecretView::Ours { uid, is_current: true, .. } => {
-            let published = Published { name: desired.secret.name.clone(), uid: uid.clone() };
-            // Not in the pass that wrote it: until then the Secret is known by the key in it, and a creation stays
-            // within its writes.
-            if !world.pass.has_mutated && claim.published() != Some(&published) {
-                return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().publishing(published)?))));
-            }
-        }
+    if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
+        return Ok(step);
+    }
+    match missing {
+        missing::Next::Later(step) => return Ok(step),
+        missing::Next::Do(action) if is_open(&action) => return Ok(Step::Do(action)),
+        missing::Next::Do(_) => return Ok(throttled(desired)),
+        missing::Next::There => {}
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),

@@ -19,7 +19,8 @@ use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::Settings;
-use crate::domain::world::{Capability, Desired, EntryNames, SecretWish};
+use crate::domain::takeover::{MissingPolicy, Presence, TakeOver};
+use crate::domain::world::{Capability, DeletionPolicy, Desired, EntryNames, SecretWish};
 
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
 pub(super) const SETTLE: Duration = Duration::from_secs(65);
@@ -58,6 +59,8 @@ pub(super) enum Event {
     /// A foreign Secret of the name (`true`), or none.
     Secret(bool),
     Suspend(bool),
+    /// Whether a project that is missing is made anew.
+    Recreate(bool),
     /// The resource is deleted.
     Leaves,
     /// It is applied again.
@@ -109,6 +112,8 @@ pub(super) struct Model {
     serial: u32,
     epoch: u32,
     sighting: Option<Sighting>,
+    /// A project that was not found, since when.
+    absence: Option<(ProjectId, Timestamp)>,
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
@@ -156,6 +161,8 @@ pub(super) fn desired(settings: Settings) -> Desired {
         base_url: "https://api.example".to_owned(),
         paused_for: None,
         is_suspended: false,
+        deletion_policy: DeletionPolicy::Retain,
+        take_over: TakeOver::default(),
     }
 }
 
@@ -182,6 +189,7 @@ impl Model {
             serial: 1,
             epoch: 0,
             sighting: None,
+            absence: None,
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
@@ -254,6 +262,10 @@ impl Model {
                 self.secret = if *is_foreign { Secret::Foreign } else { Secret::Absent }
             }
             Event::Suspend(is_suspended) => self.desired.is_suspended = *is_suspended,
+            Event::Recreate(is_wanted) => {
+                self.desired.take_over.spec.on_missing =
+                    if *is_wanted { MissingPolicy::Recreate } else { MissingPolicy::Report };
+            }
             Event::Leaves => self.resource = None,
             Event::Returns if self.resource.is_none() => {
                 self.desired.uid = self.serial("resource");
@@ -297,6 +309,7 @@ impl Model {
     fn lose_lead(&mut self) {
         self.epoch += 1;
         self.sighting = None;
+        self.absence = None;
         self.desired.settings_endpoint = Capability::Unknown;
     }
 
@@ -343,6 +356,31 @@ impl Model {
         Evidence { found }
     }
 
+    fn gone_for(&self) -> Option<Duration> {
+        let id = self.claim.as_ref()?.claim.project_id()?;
+        let (_, since) = self.absence.as_ref().filter(|(gone, _)| gone == id)?;
+        Duration::try_from(self.now.duration_since(*since)).ok()
+    }
+
+    /// Both witnesses about the claim's project; see `controller::project::adopt`.
+    fn look_for_project(&mut self) -> Option<(ProjectId, Presence)> {
+        let (id, now) = (self.claim.as_ref()?.claim.project_id()?.clone(), self.now);
+        let is_there = self.remote.read(&id, now).is_some()
+            || self.remote.list(now).is_some_and(|(listed, _)| listed == id);
+        if is_there {
+            self.absence = None;
+            return Some((id, Presence::There));
+        }
+        if self.gone_for().is_some_and(|gone_for| gone_for >= SETTLE) {
+            self.turns.insert("gone twice");
+            return Some((id, Presence::GoneAgain));
+        }
+        if self.gone_for().is_none() {
+            self.absence = Some((id.clone(), now));
+        }
+        Some((id, Presence::Gone))
+    }
+
     /// One look at the claim of a resource that is gone; see `controller::claims`.
     fn look_at_orphan(&mut self) -> End {
         let mut seen = OrphanSeen::default();
@@ -368,6 +406,10 @@ impl Model {
                         return End::Failed("a claim was not written");
                     }
                     seen = OrphanSeen::default();
+                }
+                OrphanStep::Bury => {
+                    self.law(false, "what was only to be replaced has no tombstone");
+                    return End::Nothing;
                 }
                 OrphanStep::Remove => {
                     self.turns.insert("removed");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::create::look_again;
-use super::key;
+use super::delete;
 use crate::domain::claim::{Claim, Illegal, Phase};
 use crate::domain::evidence::{Evidence, Settling, Verdict, judge};
 
@@ -15,6 +15,8 @@ pub enum OrphanStep {
     Keep,
     /// Nothing exists of it: remove it.
     Remove,
+    /// Its project was deleted: tombstone, then remove it.
+    Bury,
     /// Walk over the organization's list first.
     ReadEvidence,
     /// Read the claim's project by id first.
@@ -56,16 +58,14 @@ pub fn orphan(
             Verdict::Wait(left) => OrphanStep::Wait(look_again(left, settling.settle)),
             Verdict::Absent | Verdict::Taken(_) => OrphanStep::Remove,
             // One empty walk allows another attempt, but does not prove that the first one came to nothing.
-            Verdict::Again => {
-                OrphanStep::Wait(settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default()))
-            }
+            Verdict::Again => OrphanStep::Wait(delete::until_proven(settling)),
         }),
     }
 }
 
 /// A deletion was announced: when it is settled, a read by id tells.
 fn deleting(claim: &Claim, exists: Option<bool>, settling: &Settling) -> Result<OrphanStep, Illegal> {
-    let left = key::deletion_left(claim, settling);
+    let left = delete::deletion_left(claim, settling);
     if !left.is_zero() {
         return Ok(OrphanStep::Wait(left));
     }
@@ -73,6 +73,7 @@ fn deleting(claim: &Claim, exists: Option<bool>, settling: &Settling) -> Result<
     Ok(match exists {
         None => OrphanStep::ReadProject,
         Some(true) => OrphanStep::Write(Box::new(claim.kept()?)),
-        Some(false) => OrphanStep::Write(Box::new(claim.gone()?)),
+        Some(false) if delete::is_replaced(&claim) => OrphanStep::Write(Box::new(claim.gone()?)),
+        Some(false) => OrphanStep::Bury,
     })
 }

@@ -1,5 +1,7 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
+mod secret;
+mod takeover;
 mod worlds;
 
 use std::collections::BTreeSet;
@@ -14,7 +16,7 @@ use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
 use crate::domain::claim::tests::walk;
-use crate::domain::claim::{Attempt, Claim, Origin, Phase};
+use crate::domain::claim::{Attempt, Claim, Origin, Phase, Purpose};
 use crate::domain::evidence::{Verdict, judge};
 use crate::domain::reason::Reason;
 use crate::domain::world::{ClaimView, Desired, SecretView, SettingsView, World};
@@ -27,7 +29,8 @@ fn written(step: &Step) -> Option<&Claim> {
             | Action::WriteClaim(claim)
             | Action::Conclude(claim, _)
             | Action::AcquireKey { claim, .. }
-            | Action::DeleteUnusable(claim),
+            | Action::DeleteUnusable(claim)
+            | Action::RemoveSuperseded(_, claim),
         ) => Some(claim),
         _ => None,
     }
@@ -88,11 +91,15 @@ proptest! {
         let Case(wish, world) = &case;
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
-            Step::Do(Action::AcquireKey { .. }) => {
+            Step::Do(Action::AcquireKey { .. } | Action::ProveKey) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
             Step::Do(
-                Action::ReadEvidence | Action::ReadProject | Action::WriteClaim(_) | Action::Conclude(..)
+                Action::ReadEvidence
+                | Action::ReadProject
+                | Action::WriteClaim(_)
+                | Action::Conclude(..)
+                | Action::Bury,
             ) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_uncertain()), "{:?}", step);
             }
@@ -204,7 +211,7 @@ proptest! {
         let has_failed = matches!(world.pass.settings, SettingsView::Failed(_));
         let paused_for = (!has_failed).then_some(Duration::from_secs(7));
         let wish = Desired { paused_for, ..wish.clone() };
-        let world = World { secret: SecretView::Absent, ..world.clone() };
+        let world = World { secret: SecretView::Absent, unproven_key: None, ..world.clone() };
         let step = plan(&wish, &world);
         let is_write = matches!(step, Step::Do(Action::PublishSecret | Action::WriteClaim(_)));
         prop_assert!(is_write, "{:?}", step);
@@ -215,8 +222,14 @@ proptest! {
         let Case(wish, world) = &case;
         let wish = Desired { paused_for: Some(Duration::from_secs(7)), ..wish.clone() };
         if let Step::Do(action) = plan(&wish, world) {
-            let is_write =
-                matches!(action, Action::WriteClaim(_) | Action::Conclude(..) | Action::PublishSecret);
+            let is_write = matches!(
+                action,
+                Action::WriteClaim(_)
+                    | Action::Conclude(..)
+                    | Action::PublishSecret
+                    | Action::RemoveSuperseded(..)
+                    | Action::Bury
+            );
             prop_assert!(is_write, "{:?}", action);
         }
     }
@@ -240,6 +253,10 @@ proptest! {
                 prop_assert!(next.attempts().len() <= claim.attempts().len());
                 prop_assert!(!next.is_key_announced() || claim.is_key_announced());
                 prop_assert!(next.phase() != Phase::Deleting && next.phase() != claim.phase());
+            }
+            OrphanStep::Bury => {
+                prop_assert!(claim.phase() == Phase::Deleting && seen.exists == Some(false));
+                prop_assert!(claim.deletion().is_some_and(|open| open.purpose != Purpose::Replace));
             }
             OrphanStep::Wait(time) => prop_assert!(!time.is_zero()),
             OrphanStep::ReadEvidence => prop_assert!(seen.evidence.is_none() && !claim.attempts().is_empty()),
@@ -285,8 +302,9 @@ proptest! {
 #[test]
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..2048 {
-        let Case(wish, world) = case().new_tree(&mut runner).unwrap().current();
+    for number in 0..2560 {
+        let case = if number % 5 == 0 { owned_case().boxed() } else { case().boxed() };
+        let Case(wish, world) = case.new_tree(&mut runner).unwrap().current();
         let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
         let step = plan(&wish, &world);
         let text = format!("{step:?}");
@@ -311,6 +329,8 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ReadSettings",
         "PatchSettings",
         "PublishSecret",
+        "ProveKey",
+        "RemoveSuperseded",
         "Done",
     ];
     let reasons = [

@@ -7,8 +7,9 @@ use super::{Step, WATCHED, suspended};
 use crate::domain::ids::ProjectName;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::{TakeOver, TakeOverSpec};
 use crate::domain::template::{project_name, render};
-use crate::domain::world::{Desired, OrganizationView, SecretWish};
+use crate::domain::world::{DeletionPolicy, Desired, OrganizationView, SecretWish};
 
 /// The spec as the user wrote it, defaults filled in, nothing rendered.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +20,6 @@ pub struct Wish {
     pub name: String,
     /// UID of the resource.
     pub uid: String,
-    /// It is being deleted.
-    pub is_deleting: bool,
     /// It is in the operator's own namespace.
     pub is_in_own_namespace: bool,
     /// Name of the ComposioOrganization.
@@ -33,16 +32,16 @@ pub struct Wish {
     pub secret: SecretWish,
     /// `spec.suspend`.
     pub is_suspended: bool,
+    /// `spec.deletionPolicy`.
+    pub deletion_policy: DeletionPolicy,
+    /// `spec.adopt` and `spec.onProjectMissing`.
+    pub take_over: TakeOverSpec,
     /// What the status calls the project. A hint: it may stop, never allow.
     pub known_as: Option<String>,
 }
 
 /// Validates; `Err` is the step that the pass ends with instead.
 pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, Step> {
-    // Everything is retained, so that there is nothing to do for a resource that goes.
-    if wish.is_deleting {
-        return Err(Step::Ignore);
-    }
     let wait = |reason, detail: String| {
         if wish.is_suspended { suspended() } else { Step::Wait(reason, detail, WATCHED) }
     };
@@ -71,7 +70,9 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         )));
     }
     check_templates(&wish.secret.template, &project_name).map_err(invalid)?;
+    let permit = facts.permits.of(&project_name, &wish.namespace);
     Ok(Desired {
+        take_over: TakeOver { spec: wish.take_over, permit },
         namespace: wish.namespace,
         name: wish.name,
         uid: wish.uid,
@@ -84,6 +85,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         base_url: facts.base_url.clone(),
         paused_for: facts.paused_for,
         is_suspended: wish.is_suspended,
+        deletion_policy: wish.deletion_policy,
     })
 }
 

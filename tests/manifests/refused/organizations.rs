@@ -6,7 +6,7 @@ use super::{Wrong, wrong};
 use crate::cluster::{manifest, organization};
 
 pub(super) fn rows() -> Vec<Wrong> {
-    [shape(), key_secret(), endpoint(), name_template()].into_iter().flatten().collect()
+    [shape(), key_secret(), endpoint(), name_template(), grants()].into_iter().flatten().collect()
 }
 
 fn shape() -> Vec<Wrong> {
@@ -104,4 +104,37 @@ fn with(field: &str, value: Value) -> Value {
     let mut manifest = organization(json!({"apiKeySecretRef": {"name": "composio-org"}}));
     manifest["spec"][field] = value;
     manifest
+}
+
+fn grants() -> Vec<Wrong> {
+    let grants = |grants: Value| with("grants", grants);
+    let grant = |name: &str, namespace: &str, id: &str| {
+        grants(json!([{"projectName": name, "namespace": namespace, "projectId": id}]))
+    };
+    let (name, namespace) = ("spec.grants[0].projectName", "spec.grants[0].namespace");
+    let one = json!({"projectName": "shop", "namespace": "a"});
+    let many: Vec<Value> =
+        (0..257).map(|number| json!({"projectName": "shop", "namespace": format!("n{number}")})).collect();
+    vec![
+        wrong(grants(json!([{"namespace": "a"}])), name, &["Required value"]),
+        wrong(grants(json!([{"projectName": "shop"}])), namespace, &["Required value"]),
+        wrong(grant("sh", "a", "pr_1"), name, &["should be at least 3 chars long"]),
+        wrong(grant("my shop", "a", "pr_1"), name, &["must have characters of [a-zA-Z0-9_-] only"]),
+        wrong(grant(&"a".repeat(76), "a", "pr_1"), name, &["Too long: may not be more than 75 bytes"]),
+        wrong(grant("shop", "*", "pr_1"), namespace, &["must be the name of a namespace"]),
+        wrong(grant("shop", "a.b", "pr_1"), namespace, &["must be the name of a namespace"]),
+        wrong(
+            grant("shop", &"a".repeat(64), "pr_1"),
+            namespace,
+            &["Too long: may not be more than 63 bytes"],
+        ),
+        wrong(
+            grant("shop", "a", "pr/1"),
+            "spec.grants[0].projectId",
+            &["must have characters of [A-Za-z0-9_-] only"],
+        ),
+        wrong(grants(json!([one, one])), "spec.grants", &["Duplicate value", "duplicate entries for key"]),
+        wrong(grants(json!(many)), "spec.grants", &["must have at most 256 items"]),
+        wrong(with("adoption", json!("Never")), "spec.adoption", &["Unsupported value"]),
+    ]
 }

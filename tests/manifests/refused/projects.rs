@@ -1,12 +1,12 @@
 //! Wrong ComposioProjects, but for settings and Secret.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Wrong, wrong};
 use crate::cluster::{manifest, project};
 
 pub(super) fn rows() -> Vec<Wrong> {
-    [shape(), names(), organization_ref()].into_iter().flatten().collect()
+    [shape(), names(), organization_ref(), adoption()].into_iter().flatten().collect()
 }
 
 fn shape() -> Vec<Wrong> {
@@ -59,6 +59,53 @@ fn organization_ref() -> Vec<Wrong> {
             project(json!({"organizationRef": {"name": "default", "namespace": "other"}})),
             "spec.organizationRef.namespace",
             &["unknown field", "field not declared in schema"],
+        ),
+    ]
+}
+
+fn adoption() -> Vec<Wrong> {
+    let adopt = |adopt: Value| project(json!({"adopt": adopt}));
+    let of = |id: &str| adopt(json!({"projectId": id, "keySource": "Regenerate"}));
+    let (id, reference) = ("spec.adopt.projectId", "spec.adopt.secretRef");
+    let source = "spec.adopt.keySource";
+    vec![
+        wrong(adopt(json!({"keySource": "Regenerate"})), id, &["Required value"]),
+        wrong(adopt(json!({"projectId": "pr_1"})), source, &["Required value"]),
+        wrong(adopt(json!({"projectId": "pr_1", "keySource": "Secrets"})), source, &["Unsupported value"]),
+        wrong(
+            adopt(json!({"projectId": "pr_1", "keySource": "Secret"})),
+            reference,
+            &["is required, because keySource is Secret"],
+        ),
+        wrong(
+            adopt(json!({"projectId": "pr_1", "keySource": "Secret", "secretRef": null})),
+            reference,
+            &["is required, because keySource is Secret"],
+        ),
+        wrong(
+            adopt(json!({"projectId": "pr_1", "keySource": "Regenerate", "secretRef": {"name": "a"}})),
+            reference,
+            &["must be absent, because keySource is Regenerate"],
+        ),
+        wrong(
+            adopt(json!({"projectId": "pr_1", "keySource": "Secret", "secretRef": {"name": "A"}})),
+            "spec.adopt.secretRef.name",
+            &["must be lower-case letters, digits, dashes and dots"],
+        ),
+        wrong(
+            adopt(
+                json!({"projectId": "p", "keySource": "Secret", "secretRef": {"name": "a", "namespace": "b"}}),
+            ),
+            "spec.adopt.secretRef.namespace",
+            &["unknown field", "field not declared in schema"],
+        ),
+        wrong(of("pr/../1"), id, &["must have characters of [A-Za-z0-9_-] only, such as pr_1a2b3c4d5e6f"]),
+        wrong(of(""), id, &["should be at least 1 chars long"]),
+        wrong(of(&"a".repeat(129)), id, &["Too long: may not be more than 128 bytes"]),
+        wrong(
+            project(json!({"onProjectMissing": "Ignore"})),
+            "spec.onProjectMissing",
+            &["Unsupported value"],
         ),
     ]
 }

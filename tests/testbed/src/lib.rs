@@ -1,5 +1,6 @@
 //! The test bed.
 
+pub mod canary;
 pub mod controlplane;
 pub mod emulator;
 pub mod eventually;

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::domain::answer::Answer;
-use crate::domain::claim::{Claim, Illegal, Merge, Owner, Published, Record, merge};
+use crate::domain::claim::{
+    Claim, DeletionOutcome, Illegal, Merge, Owner, Published, Purpose, Receipt, Record, merge,
+};
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
-use crate::domain::key::{ApiKey, FingerprintKey};
+use crate::domain::key::{ApiKey, FingerprintKey, KeyRecord};
 use crate::domain::settings::{Member, Settings};
 
 /// In every key, and nowhere else.
@@ -29,6 +31,15 @@ pub(in crate::domain) fn key(number: u32) -> ApiKey {
 
 pub(in crate::domain) fn id(number: u8) -> ProjectId {
     ProjectId::try_from(format!("pr_{number}")).unwrap()
+}
+
+/// The first is the one that the wishes of the plan's laws have.
+fn secret_name(number: u8) -> String {
+    if number == 0 { "shop".to_owned() } else { format!("shop-{number}") }
+}
+
+fn secret_uid(number: u8) -> String {
+    if number == 0 { "secret-uid".to_owned() } else { format!("secret-uid-{number}") }
 }
 
 pub(in crate::domain) fn owner(uid: &str) -> Owner {
@@ -56,14 +67,20 @@ pub(in crate::domain) enum Op {
     AnnounceKey,
     KeyRefused { attempt: u32 },
     KeyMissed { attempt: u32 },
-    AnnounceDeletion,
+    AnnounceDeletion(Purpose),
     Kept,
     Gone,
     DeletionAnswered { is_gone: bool },
     Rebound,
-    Publish,
+    Publish { name: u8, uid: u8 },
+    RemoveSuperseded { uid: u8 },
+    TakeUp { age: u8 },
     WithSettings,
     OfOrganization,
+    Adopted { id: u8 },
+    AdoptedWithKey { id: u8 },
+    RecoveredWithKey { id: u8 },
+    Lost,
     Created { attempt: u32, id: u8, has_key: bool },
     Regenerated { attempt: u32, id: u8, age: u8 },
 }
@@ -88,14 +105,21 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::AnnounceKey),
         1 => number.clone().prop_map(|attempt| Op::KeyRefused { attempt }),
         1 => number.clone().prop_map(|attempt| Op::KeyMissed { attempt }),
-        2 => Just(Op::AnnounceDeletion),
+        3 => prop_oneof![Just(Purpose::Replace), Just(Purpose::Delete), Just(Purpose::DeleteAndRevoke)]
+            .prop_map(Op::AnnounceDeletion),
         1 => Just(Op::Kept),
         1 => Just(Op::Gone),
         1 => any::<bool>().prop_map(|is_gone| Op::DeletionAnswered { is_gone }),
         1 => Just(Op::Rebound),
-        1 => Just(Op::Publish),
+        2 => (0..3_u8, 0..3_u8).prop_map(|(name, uid)| Op::Publish { name, uid }),
+        1 => (0..3_u8).prop_map(|uid| Op::RemoveSuperseded { uid }),
+        1 => (0..90_u8).prop_map(|age| Op::TakeUp { age }),
         1 => Just(Op::WithSettings),
         1 => Just(Op::OfOrganization),
+        1 => id.clone().prop_map(|id| Op::Adopted { id }),
+        1 => id.clone().prop_map(|id| Op::AdoptedWithKey { id }),
+        1 => id.clone().prop_map(|id| Op::RecoveredWithKey { id }),
+        1 => Just(Op::Lost),
         3 => (number.clone(), id.clone(), any::<bool>())
             .prop_map(|(attempt, id, has_key)| Op::Created { attempt, id, has_key }),
         2 => (number, id, 0..90_u8).prop_map(|(attempt, id, age)| Op::Regenerated { attempt, id, age }),
@@ -160,6 +184,29 @@ impl Walk {
                 self.replacements.push(number);
                 claim
             }
+            Op::TakeUp { age } => {
+                self.keys += 1;
+                let (key, issued_time) = (key(self.keys), now - SignedDuration::from_secs((*age).into()));
+                let claim = self.record.taking_up(&key, issued_time, &secret())?;
+                self.record.key = Some(key);
+                claim
+            }
+            Op::AdoptedWithKey { id: n } | Op::RecoveredWithKey { id: n } => {
+                self.keys += 1;
+                let key = key(self.keys);
+                let about = KeyRecord::new(&key, now, &secret());
+                let claim = match op {
+                    Op::AdoptedWithKey { .. } => claim.adopted_with_key(id(*n), now, about)?,
+                    _ => claim.recovered_with_key(id(*n), now, about)?,
+                };
+                self.record.key = Some(key);
+                claim
+            }
+            Op::Lost => {
+                let claim = claim.lost()?;
+                self.record.key = None;
+                claim
+            }
             Op::Created { .. } | Op::Regenerated { .. } => {
                 let (attempt, answer) = self.answer(op);
                 self.absorb(attempt, &answer);
@@ -197,27 +244,35 @@ impl Walk {
     }
 }
 
+/// Composio's word that a project is deleted.
+pub(in crate::domain) fn receipt() -> DeletionOutcome {
+    DeletionOutcome::Done(Receipt { request_id: "request-1".to_owned(), revoke_job_id: None })
+}
+
 fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
     Ok(match op {
         Op::Refused { attempt, conflict } => claim.refused(*attempt, *conflict),
         Op::Recovered { id: n, born_before } => {
             claim.recovered(id(*n), now - SignedDuration::from_secs((*born_before).into()))?
         }
+        Op::Adopted { id: n } => claim.adopted(id(*n), now)?,
         Op::Settled => claim.settled(),
         Op::SettledButYoungest => claim.settled_but_youngest(),
         Op::KeyRefused { attempt } => claim.key_refused(*attempt),
         Op::KeyMissed { attempt } => claim.key_missed(*attempt, SETTLE)?,
-        Op::AnnounceDeletion => claim.announce_deletion(now)?,
+        Op::AnnounceDeletion(purpose) => claim.announce_deletion(now, *purpose)?,
         Op::Kept => claim.kept()?,
         Op::Gone => claim.gone()?,
         Op::DeletionAnswered { is_gone } => {
             let started_time = claim.deletion_started_time();
-            claim.deletion_answered(started_time, *is_gone)?
+            let outcome = if *is_gone { receipt() } else { DeletionOutcome::Undone };
+            claim.deletion_answered(started_time, outcome)?
         }
         Op::Rebound => claim.rebound(owner("resource-2")),
-        Op::Publish => {
-            claim.publishing(Published { name: "shop".to_owned(), uid: "secret-uid".to_owned() })?
+        Op::Publish { name, uid } => {
+            claim.publishing(Published { name: secret_name(*name), uid: secret_uid(*uid) }, now)?
         }
+        Op::RemoveSuperseded { uid } => claim.without_superseded(&secret_uid(*uid)),
         Op::WithSettings => {
             let values: Settings = [(Member::DisplayName, json!("Shop"))].into_iter().collect();
             claim.with_settings(values, now)?

@@ -51,6 +51,8 @@ impl Model {
             Action::WriteClaim(next) => {
                 if let Some(claim) = claim {
                     self.lint_found(claim, next);
+                    let is_given_up = claim.phase() == Phase::Owned && next.phase() == Phase::Creating;
+                    self.law(!is_given_up || self.claimed().is_none(), "no living project is given up");
                 }
             }
             Action::AcquireKey { claim: next, .. } => {
@@ -78,7 +80,16 @@ impl Model {
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
-            Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
+            Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
+            Action::ProveKey | Action::RemoveSuperseded(..) => {
+                self.law(false, "nothing is proven or removed without a cause");
+            }
+            Action::Conclude(..)
+            | Action::ReadEvidence
+            | Action::ReadSettings
+            | Action::ReadCandidate
+            | Action::TakeUp { .. }
+            | Action::LookForProject => {}
         }
     }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 use super::remote::{Endpoint, Mutation, Refusal, Reply};
 use super::{End, Fault, LATEST_COMMIT, Model, SETTLE, Secret, Task, owner, seconds, secret_key, told};
 use crate::domain::answer::Answer;
-use crate::domain::claim::{Claim, Illegal, Merge, Record, merge};
+use crate::domain::claim::tests::walk::receipt;
+use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
+use crate::domain::takeover::TakeOverView;
 use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
@@ -87,7 +89,12 @@ impl Model {
             is_held: false,
             is_in_flight: self.is_in_flight(),
             secret,
+            // Whoever restores an older ledger is not in this model.
+            unproven_key: None,
+            earlier: None,
+            superseded_retention: Duration::from_hours(1),
             settling,
+            take_over: TakeOverView { has_relic: false, gone_for: self.gone_for() },
             pass: pass.clone(),
         }
     }
@@ -111,7 +118,11 @@ impl Model {
                 *pass = Pass { has_mutated: true, ..Pass::default() };
                 self.delete(*claim)
             }
-            Action::WriteClaim(claim) => self.write(*claim, key).map(drop),
+            Action::WriteClaim(claim) => {
+                let key = key.filter(|_| claim.key().is_some());
+                self.write(*claim, key).map(drop)
+            }
+            Action::Bury => Err(Ended("a tombstone")),
             Action::Conclude(claim, failure) => {
                 self.write(*claim, key)?;
                 Err(Ended(match failure.reason {
@@ -145,6 +156,17 @@ impl Model {
             Action::PublishSecret => {
                 pass.has_mutated = true;
                 self.publish(key)
+            }
+            // Nobody renames a Secret here, and none holds a key that the claim does not know.
+            Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
+            Action::LookForProject => {
+                self.reading()?;
+                pass.take_over.presence = self.look_for_project();
+                Ok(())
+            }
+            Action::ReadCandidate | Action::TakeUp { .. } => {
+                self.law(false, "nothing is taken over that nobody asked for");
+                Err(Ended("nothing to take over"))
             }
         }
     }
@@ -293,7 +315,7 @@ impl Model {
             Reply::Created { id, key } => Answer::Created { id, key, time: now },
             Reply::Regenerated { id, key, born } => Answer::Regenerated { id, key, time: born },
             Reply::Deleted => {
-                return self.amend(&announced, |claim| claim.deletion_answered(started_time, true));
+                return self.amend(&announced, |claim| claim.deletion_answered(started_time, receipt()));
             }
             Reply::Refused(refusal) => {
                 return self.amend(&announced, |claim| match &mutation {
@@ -304,7 +326,7 @@ impl Model {
                     Mutation::Regenerate(_) => Ok(claim.key_refused(attempt)),
                     // A read tells, when it is settled.
                     Mutation::Delete(_) if refusal == Refusal::NotFound => Ok(claim),
-                    Mutation::Delete(_) => claim.deletion_answered(started_time, false),
+                    Mutation::Delete(_) => claim.deletion_answered(started_time, DeletionOutcome::Undone),
                 });
             }
         };

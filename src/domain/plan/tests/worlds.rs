@@ -6,14 +6,15 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use crate::domain::claim::Record;
 use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
+use crate::domain::claim::{Published, Record};
 use crate::domain::evidence::{Detail, Evidence, Found, Settling};
 use crate::domain::failure::Failure;
 use crate::domain::plan::laws::settings;
 use crate::domain::plan::model::{SETTLE, desired, owner};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
+use crate::domain::takeover::{TakeOverSeen, TakeOverView};
 use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
 
 fn spans() -> impl Strategy<Value = Duration> {
@@ -53,16 +54,32 @@ fn settings_view() -> impl Strategy<Value = SettingsView> {
     ]
 }
 
+/// Versions of the Secret: few, so that two of them are often the same.
+fn version() -> impl Strategy<Value = String> {
+    (0..2_u8).prop_map(|number| number.to_string())
+}
+
+/// A key in it that the claim does not know, and a Secret of an earlier name.
+fn found() -> impl Strategy<Value = (Option<String>, Option<Published>)> {
+    let earlier = || Published { name: "before".to_owned(), uid: "earlier-uid".to_owned() };
+    let earlier = any::<bool>().prop_map(move |is_there| is_there.then(earlier));
+    (proptest::option::weighted(0.2, version()), proptest::option::weighted(0.1, earlier))
+        .prop_map(|(version, earlier)| (version, earlier.flatten()))
+}
+
 fn pass() -> impl Strategy<Value = Pass> {
     let evidence = proptest::option::weighted(0.7, evidence());
     let exists = proptest::option::of(any::<bool>());
-    (evidence, any::<bool>(), exists, settings_view(), any::<bool>()).prop_map(
-        |(evidence, is_key_refused, exists, settings, has_mutated)| Pass {
+    let disproved = proptest::option::weighted(0.3, version());
+    (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved).prop_map(
+        |(evidence, is_key_refused, exists, settings, has_mutated, disproved)| Pass {
             evidence,
             is_key_refused,
             exists,
             settings,
             has_mutated,
+            disproved,
+            take_over: TakeOverSeen::default(),
         },
     )
 }
@@ -139,15 +156,17 @@ impl fmt::Debug for Case {
         let (secret, settling, pass) = (&world.secret, &world.settling, &world.pass);
         let (is_held, is_in_flight) = (world.is_held, world.is_in_flight);
         write!(f, "{wish:?}\n{claim:?}\nheld {is_held} in flight {is_in_flight}\n")?;
-        write!(f, "{secret:?}\n{settling:?}\n{pass:?}")
+        let (unproven, earlier) = (&world.unproven_key, &world.earlier);
+        write!(f, "{secret:?} {unproven:?} {earlier:?}\n{settling:?}\n{pass:?}")
     }
 }
 
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let clocks = (spans(), spans(), proptest::option::of(spans()));
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
-    (wish(), (ops(16), whose()), clocks, flags, secret(), pass()).prop_map(
+    (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), pass()).prop_map(
         |(wish, (ops, whose), (after, seen_for, nothing_for), (is_held, is_in_flight), secret, pass)| {
+            let (secret, (unproven_key, earlier)) = secret;
             let mut walk = Walk::new();
             for op in &ops {
                 let _ = walk.step(op);
@@ -155,7 +174,21 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
             let now = walk.now + SignedDuration::try_from(after).unwrap();
             let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
             let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
-            Case(wish, World { owner, claim, is_held, is_in_flight, secret, settling, pass })
+            let superseded_retention = Duration::from_mins(1);
+            let world = World {
+                owner,
+                claim,
+                is_held,
+                is_in_flight,
+                secret,
+                unproven_key,
+                earlier,
+                superseded_retention,
+                settling,
+                take_over: TakeOverView::default(),
+                pass,
+            };
+            Case(wish, world)
         },
     )
 }
@@ -173,7 +206,8 @@ pub(super) fn is_mine(world: &World) -> bool {
 
 /// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
 pub(super) fn owned_case() -> impl Strategy<Value = Case> {
-    (case(), some_settings(), any::<bool>()).prop_map(|(Case(wish, world), applied, has_applied)| {
+    let flags = (any::<bool>(), any::<bool>());
+    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, (has_applied, is_renamed))| {
         let mut walk = Walk::new();
         for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
             walk.step(&op).unwrap();
@@ -181,6 +215,12 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         let mut record = walk.record;
         if has_applied {
             record.claim = record.claim.with_settings(applied, walk.now).unwrap();
+        }
+        if is_renamed {
+            for (name, uid) in [("before", "earlier-uid"), ("shop", "secret-uid")] {
+                let published = Published { name: name.to_owned(), uid: uid.to_owned() };
+                record.claim = record.claim.publishing(published, walk.now).unwrap();
+            }
         }
         let wish = Desired {
             is_suspended: false,

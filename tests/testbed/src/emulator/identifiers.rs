@@ -89,7 +89,7 @@ pub(super) fn mask(key: &str) -> String {
 }
 
 /// `text` with every key of the emulator replaced by `[redacted key]`.
-pub(super) fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     [KEY_MARKER, ORG_KEY_MARKER].iter().fold(text.to_owned(), |text, marker| {
         let mut clean = String::with_capacity(text.len());
         let mut rest = text.as_str();

@@ -46,6 +46,7 @@ mod state;
 pub use control::Control;
 pub use faults::{Fault, FaultRule, LateAnswer, Point};
 pub use gates::Gate;
+pub(crate) use identifiers::redact;
 pub use identifiers::{KEY_MARKER, ORG_KEY_MARKER};
 pub use journal::{CredentialKind, Entry, Operation, Outcome};
 pub use modes::{Modes, OrganizationOptions, Plan, SettingsMode, View};

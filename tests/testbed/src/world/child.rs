@@ -8,20 +8,25 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use composio_operator::process::settings::{LogFormat, Settings};
+use composio_operator::process::settings::{Election, LogFormat, Settings};
 use kube::config::Kubeconfig;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 
-use super::canary::is_leak;
 use super::{PATIENCE, World};
+use crate::canary::{assert_no_key, has_key};
 use crate::controlplane::write_kubeconfig;
 use crate::eventually::eventually;
 
 /// Kills the child if the test binary is gone, however it has gone: then nobody holds the other end of the pipe.
 const WATCH: &str = r#"read -r _ || kill -9 "$1""#;
 
-/// See the module. Killed on drop, and when the test binary ends in any other way.
+/// Files in its directory: what it writes to standard error and to standard output.
+const LOG: &str = "log";
+const OUTPUT: &str = "output";
+
+/// See the module. Killed on drop, and when the test binary ends in any other way. What it has said until then must hold
+/// no key, or the drop fails the test.
 pub struct Child {
     process: std::process::Child,
     watcher: std::process::Child,
@@ -49,14 +54,15 @@ impl Child {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("kubeconfig.yaml");
         write_kubeconfig(&path, kubeconfig).expect("a file");
-        let log = File::create(directory.path().join("log")).expect("a file");
+        let [log, output] =
+            [LOG, OUTPUT].map(|name| File::create(directory.path().join(name)).expect("a file"));
         let settings = Settings { http_address: ([127, 0, 0, 1], 0).into(), ..settings.clone() };
         let child = Command::new(binary)
             .env("KUBECONFIG", &path)
             .env("RUST_LOG", "trace")
             .args(arguments(&settings))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(log)
             .spawn()
             .expect("the binary");
@@ -148,15 +154,21 @@ impl Child {
         status.code()
     }
 
-    /// Whether any line of its log at TRACE holds a key.
+    /// Whether what it has said until now holds a key: its log at TRACE, and its standard output.
     pub fn has_leaked(&self) -> bool {
-        is_leak(&self.log())
+        self.said().iter().any(|(_, text)| has_key(text))
+    }
+
+    fn said(&self) -> [(&'static str, Vec<u8>); 2] {
+        [("the log", LOG), ("the standard output", OUTPUT)].map(|(what, name)| {
+            (what, std::fs::read(self.directory.path().join(name)).expect("what it has said"))
+        })
     }
 
     /// Whether its metrics hold a key.
     pub async fn has_leaked_in_metrics(&self) -> bool {
         let (_, page) = self.get("/metrics").await.expect("a metrics page");
-        is_leak(&page)
+        has_key(&page)
     }
 
     /// Its log until now, at TRACE.
@@ -199,7 +211,7 @@ impl Child {
     }
 
     fn log_path(&self) -> PathBuf {
-        self.directory.path().join("log")
+        self.directory.path().join(LOG)
     }
 
     fn log_tail(&self) -> String {
@@ -217,6 +229,11 @@ impl Drop for Child {
         // A line instead of the end of the pipe: the watcher ends, and kills nobody who has got the number meanwhile.
         let _ = self.watcher.stdin.take().map(|mut pipe| pipe.write_all(b"\n"));
         let _ = self.watcher.wait();
+        if !std::thread::panicking() {
+            for (what, text) in self.said() {
+                assert_no_key(&format!("{what} of the binary"), &text);
+            }
+        }
     }
 }
 
@@ -231,8 +248,12 @@ fn arguments(settings: &Settings) -> Vec<String> {
         request_timeout,
         settle_margin,
         observe_interval,
+        tombstone_retention,
+        superseded_retention,
         shutdown_timeout,
+        election,
     } = settings;
+    let Election { leader_elect, lease_duration, renew_deadline, retry_period } = election;
     let flags = [
         ("--namespace", namespace.clone()),
         ("--watch-namespaces", watch_namespaces.join(",")),
@@ -242,7 +263,13 @@ fn arguments(settings: &Settings) -> Vec<String> {
         ("--request-timeout", milliseconds(*request_timeout)),
         ("--settle-margin", milliseconds(*settle_margin)),
         ("--observe-interval", milliseconds(*observe_interval)),
+        ("--tombstone-retention", milliseconds(*tombstone_retention)),
+        ("--superseded-retention", milliseconds(*superseded_retention)),
         ("--shutdown-timeout", milliseconds(*shutdown_timeout)),
+        ("--leader-elect", leader_elect.to_string()),
+        ("--lease-duration", milliseconds(*lease_duration)),
+        ("--renew-deadline", milliseconds(*renew_deadline)),
+        ("--retry-period", milliseconds(*retry_period)),
     ];
     flags
         .into_iter()

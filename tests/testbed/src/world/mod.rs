@@ -1,7 +1,6 @@
 //! One control plane (shared by the test binary), one emulator, and operators, in process or as children. Each world has
 //! namespaces of its own, so that tests run in parallel. What must hold at the end of every scenario is in `check`.
 
-mod canary;
 mod check;
 mod child;
 mod operator;
@@ -14,10 +13,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-pub use self::canary::capture_logs;
 pub use self::check::Claims;
 pub use self::child::Child;
 use self::operator::Running;
+use crate::canary::{History, Kind, capture_logs};
 use crate::controlplane::{ControlPlane, Options};
 use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions};
 use crate::eventually::eventually;
@@ -43,7 +42,13 @@ pub struct World {
     pub control: Control,
     /// The organization that ComposioOrganization `default` stands for.
     pub organization: Organization,
+    /// The search in everything that is stored; a test that puts a key into a Secret itself declares it there, before.
+    pub history: &'static History,
+    /// `--superseded-retention` of operators that are started later; an hour, as by default.
+    pub superseded_retention: Duration,
     operator: Option<Running>,
+    is_led_by_lease: bool,
+    is_finished: bool,
 }
 
 #[expect(
@@ -67,6 +72,7 @@ impl World {
             Ok(control_plane) => control_plane,
             Err(error) => panic!("no control plane: {error}"),
         };
+        let history = History::shared(control_plane).await.expect("the history of etcd");
         let client = control_plane.client().await.expect("an administrator's client");
         let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
         let control = emulator.control();
@@ -81,14 +87,24 @@ impl World {
             emulator,
             control,
             organization,
+            history,
+            superseded_retention: Duration::from_hours(1),
             operator: None,
+            is_led_by_lease: false,
+            is_finished: false,
         };
+        history.permit_ledger(&world.system);
         let (system, namespace) = (world.system.clone(), world.namespace.clone());
         world.create_namespace(&system).await;
         world.create_namespace(&namespace).await;
         let key = world.organization.key.clone();
         world.add_organization("default", &key, json!({})).await;
         world
+    }
+
+    /// Whether an operator runs in this process.
+    pub fn is_running(&self) -> bool {
+        self.operator.is_some()
     }
 
     /// One more namespace that an operator started later watches.
@@ -121,6 +137,7 @@ impl World {
 
     /// Writes the key of an organization into its Secret.
     pub async fn set_organization_key(&self, name: &str, key: &str) {
+        self.history.permit(Kind::Organization, &self.system, &format!("{name}-key"));
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{name}-key")},
             "stringData": {"apiKey": key}
@@ -247,6 +264,12 @@ impl World {
             }
         })
         .await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        assert!(self.is_finished || std::thread::panicking(), "a test must end in World::finish");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use composio_operator::process::settings::{LogFormat, Settings};
+use composio_operator::process::settings::{Election, LogFormat, Settings};
 use composio_operator::process::{Operator, Readiness};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +32,21 @@ impl World {
             request_timeout: Duration::from_secs(2),
             settle_margin: Duration::from_secs(1),
             observe_interval: Duration::from_mins(10),
+            tombstone_retention: Duration::from_hours(2160),
+            superseded_retention: self.superseded_retention,
             shutdown_timeout: Duration::from_secs(25),
+            election: Election {
+                leader_elect: self.is_led_by_lease,
+                lease_duration: Duration::from_secs(10),
+                renew_deadline: Duration::from_secs(8),
+                retry_period: Duration::from_millis(500),
+            },
         }
+    }
+
+    /// Operators that are started from now on elect their leader.
+    pub fn lead_by_lease(&mut self) {
+        self.is_led_by_lease = true;
     }
 
     /// Starts an operator in process and waits until it is ready.

@@ -1,15 +1,20 @@
 //! The published Secret: created, ours, foreign, two claimants, refused by the API server.
 
+use axum::http::{Method, StatusCode};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use testbed::controlplane::client_for;
 use testbed::emulator::Operation;
 use testbed::eventually::eventually;
+use testbed::proxy::{Action, ApiProxy, Gate, Match};
 use testbed::world::{PATIENCE, World};
+
+use crate::scene::{KEY, behind_a_proxy, delete, edit, holds, published, ready};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_templates_labels_and_annotations_are_as_the_spec_says() {
@@ -90,17 +95,112 @@ async fn a_foreign_secret_is_left_alone_and_nothing_is_created_at_composio() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_resources_that_name_one_secret_the_first_keeps_it() {
-    let world = World::start().await;
-    world.apply("first", json!({"secret": {"name": "shared"}})).await;
-    world.ready("first").await;
-    let before = world.secrets().get("shared").await.unwrap();
-    let mark = world.control.mark();
-    world.apply("second", json!({"secret": {"name": "shared"}})).await;
+async fn of_two_resources_that_name_one_secret_the_first_keeps_it_and_the_other_writes_nothing() {
+    let (world, proxy, key) = behind_a_proxy().await;
+    let before = world.secrets().get("shop").await.unwrap();
+    let (mark, writes) = (world.control.mark(), proxy.journal().len());
+    world.apply("second", json!({"secret": {"name": "shop"}})).await;
     let second = world.not_ready("second", "SecretConflict").await;
-    assert!(serde_json::to_string(&second.status).unwrap().contains("first"), "the owner is not named");
+    assert!(serde_json::to_string(&second.status).unwrap().contains("shop"), "the owner is not named");
     assert_eq!(world.calls_since(mark).len(), 0, "remote calls");
-    assert_eq!(world.secrets().get("shared").await.unwrap(), before);
+    assert_eq!(world.secrets().get("shop").await.unwrap(), before);
+    // The Secret that is lost goes back to the first, whoever looks at the other one meanwhile.
+    delete(&world, "shop").await;
+    holds(&world, "shop", &key).await;
+    world.poke("second").await;
+    world.not_ready("second", "SecretConflict").await;
+    let of_second =
+        |path: &str| path.ends_with("/composioprojects/second/status") || path.contains("/events");
+    let journal = proxy.journal();
+    let others = journal[writes..].iter().filter(|write| !of_second(&write.path)).map(|write| &write.path);
+    let is_first = |path: &&String| path.ends_with("/secrets") || path.contains("/secrets/claim-");
+    assert_eq!(others.filter(|path| !is_first(path)).count(), 0, "writes of the other one: {journal:#?}");
+    assert!(world.claims().await.of("second").is_none(), "a claim of the other one");
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_secret_in_the_place_of_a_published_one_is_left_alone_until_it_goes() {
+    let mut world = World::start().await;
+    let key = ready(&world).await;
+    world.stop_operator().await;
+    delete(&world, "shop").await;
+    let foreign = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "stringData": {"precious": "x"}});
+    world.apply_to::<Secret>(&world.namespace, &foreign).await.unwrap();
+    let before = world.secrets().get("shop").await.unwrap();
+    world.start_operator().await;
+    world.not_ready("shop", "SecretConflict").await;
+    assert_eq!(world.secrets().get("shop").await.unwrap(), before);
+    delete(&world, "shop").await;
+    world.poke("shop").await;
+    holds(&world, "shop", &key).await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_another_controller_owns_is_foreign_although_it_holds_the_key() {
+    let (world, key) = published().await;
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}});
+    let config = world.apply_to::<ConfigMap>(&world.namespace, &config).await.unwrap();
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": config.uid(), "controller": true});
+    edit(&world, "shop", json!({"metadata": {"ownerReferences": [owner]}})).await;
+    let shop = world.not_ready("shop", "SecretConflict").await;
+    assert!(serde_json::to_string(&shop.status).unwrap().contains("ConfigMap"), "its owner is not named");
+    edit(&world, "shop", json!({"metadata": {"ownerReferences": null}, "stringData": {KEY: "wrong"}})).await;
+    holds(&world, "shop", &key).await;
+    world.ready("shop").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_a_key_in_a_namespace_that_was_left_while_the_write_was_prepared() {
+    let mut world = World::without_operator().await;
+    let proxy = ApiProxy::start(world.control_plane.kubeconfig()).await.unwrap();
+    let client = client_for(proxy.kubeconfig().unwrap()).await.unwrap();
+    world.start_operator_with(client).await;
+    world.organization_ready("default").await;
+    // The claim has the key; then the resource is deleted and made again before the Secret is written.
+    let claim = Match::method(Method::PUT).path_contains("/secrets/claim-").times(1);
+    let gate = Gate::new();
+    proxy.on(claim, Action::hold_after(&gate));
+    let before = world.apply("shop", json!({})).await;
+    gate.reached().await;
+    world.delete("shop").await;
+    let writes = proxy.count(|write| write.path.ends_with(&format!("/{}/secrets", world.namespace)));
+    gate.open();
+    let after = world.apply("shop", json!({"suspend": true})).await;
+    assert_ne!(before.uid(), after.uid());
+    world.not_ready("shop", "Suspended").await;
+    assert_eq!(
+        proxy.count(|write| write.path.ends_with(&format!("/{}/secrets", world.namespace))),
+        writes,
+        "a Secret was written for a resource that is gone"
+    );
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_is_refused_takes_ready_away_only_if_the_published_key_is_not_the_current_one() {
+    let (world, proxy, key) = behind_a_proxy().await;
+    let refusal = || Action::refuse(StatusCode::FORBIDDEN, "Forbidden", "exceeded quota: of this test");
+    let secrets = format!("/namespaces/{}/secrets", world.namespace);
+    let update = proxy.on(Match::method(Method::PUT).path_contains(format!("{secrets}/shop")), refusal());
+    // The key is there, the label is not: whoever reads the Secret misses nothing.
+    world.apply("shop", json!({"secret": {"labels": {"team": "a"}}})).await;
+    let shop = world.reaches(&world.namespace, "shop", "SecretPublished", "False", "SecretRefused").await;
+    let text = serde_json::to_string(&shop.status).unwrap();
+    assert!(text.contains("exceeded quota: of this test"), "the API server's words are missing");
+    world.reaches(&world.namespace, "shop", "Ready", "True", "Reconciled").await;
+    update.remove();
+    world.poke("shop").await;
+    world.reaches(&world.namespace, "shop", "SecretPublished", "True", "Reconciled").await;
+    // The Secret is gone and cannot be written.
+    let create = proxy.on(Match::method(Method::POST).path_ends_with(secrets), refusal());
+    delete(&world, "shop").await;
+    world.not_ready("shop", "SecretRefused").await;
+    create.remove();
+    holds(&world, "shop", &key).await;
+    world.ready("shop").await;
     world.finish(&[]).await;
 }
 
