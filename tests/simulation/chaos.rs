@@ -1,5 +1,8 @@
 //! What goes wrong, and what people do, at moments that nobody chose: users, third parties at Composio, processes.
 
+use composio_operator::domain::takeover::MissingPolicy;
+use composio_operator::domain::world::DeletionPolicy;
+
 use crate::cluster::{Key, NAMES, NAMESPACES, Spec};
 use crate::process::Process;
 use crate::realm::{MINUTE, Realm, SECOND};
@@ -33,6 +36,8 @@ fn spec(realm: &mut Realm, key: Key) -> Spec {
         settings: dice.below(SETTINGS),
         secret: if dice.once_in(6) { dice.below(SECRETS) } else { key.1 },
         suspend: dice.once_in(12),
+        policy: DeletionPolicy::Retain,
+        on_missing: if dice.once_in(2) { MissingPolicy::Recreate } else { MissingPolicy::Report },
     }
 }
 

@@ -6,7 +6,10 @@ use std::rc::Rc;
 
 use composio_operator::domain::claim::{Claim, Record};
 use composio_operator::domain::failure::Failure;
+use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::key::ApiKey;
+use composio_operator::domain::takeover::MissingPolicy;
+use composio_operator::domain::world::DeletionPolicy;
 
 use crate::realm::Time;
 
@@ -41,6 +44,8 @@ pub(crate) struct Spec {
     pub(crate) settings: usize,
     pub(crate) secret: usize,
     pub(crate) suspend: bool,
+    pub(crate) policy: DeletionPolicy,
+    pub(crate) on_missing: MissingPolicy,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +56,13 @@ pub(crate) struct Resource {
     pub(crate) spec: Spec,
     /// `status.project.name`
     pub(crate) known_as: Option<String>,
+    /// `status.project.id`
+    pub(crate) known_id: Option<ProjectId>,
+    /// Somebody has asked for a look.
+    pub(crate) is_doubted: bool,
+    /// Being deleted, while the finalizer is there.
+    pub(crate) is_leaving: bool,
+    pub(crate) has_finalizer: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -175,7 +187,20 @@ impl Cluster {
 
     pub(crate) fn make_resource(&mut self, key: Key, spec: Spec) {
         let (uid, resource_version) = (self.uid("resource"), self.next());
-        self.put(key, Resource { uid, resource_version, generation: 1, spec, known_as: None });
+        self.put(
+            key,
+            Resource {
+                uid,
+                resource_version,
+                generation: 1,
+                spec,
+                known_as: None,
+                known_id: None,
+                is_doubted: false,
+                is_leaving: false,
+                has_finalizer: false,
+            },
+        );
     }
 
     /// A user changes the spec.

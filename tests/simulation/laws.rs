@@ -108,7 +108,7 @@ fn action(realm: &mut Realm, desired: &Desired, world: &World, action: &Action) 
                 judges_deletion(realm, &record.claim);
             }
         }
-        Action::WriteClaim(_) | Action::Conclude(..) | Action::ReadEvidence | Action::ReadSettings => {}
+        _ => {}
     }
 }
 
@@ -283,6 +283,15 @@ pub(crate) fn claim_removed(realm: &mut Realm, seen: &Record) {
         |request| matches!(&request.mutation, Mutation::Create { claim_uid, .. } if *claim_uid == seen.uid),
     );
     realm.law(!is_open, "a claim is removed only when nothing can come of it any more");
+}
+
+/// A claim was replaced by a tombstone.
+pub(crate) fn buried(realm: &mut Realm, seen: &Record) {
+    realm.count("a tombstone");
+    let project = seen.claim.project_id().and_then(|id| realm.remote.get(id));
+    let lives = project.is_some_and(|project| project.is_alive);
+    realm.law(!lives, "a tombstone stands for a project that is gone");
+    realm.law(seen.claim.phase() == Phase::Deleting, "a tombstone follows a deletion");
 }
 
 /// An answer has been put into its claim, as far as it can be.

@@ -37,6 +37,27 @@ impl Realm {
         Ok(())
     }
 
+    /// Tombstone, then the claim is removed; `controller::tombstones`.
+    pub(crate) fn bury(&mut self, seen: Option<&Record>) -> Result<(), Refused> {
+        let seen = seen.ok_or(Refused::NotFound)?;
+        self.cluster.remove_claim(seen, self.has(Guard::CompareAndSwap))?;
+        self.tell(|| format!("claim {} is buried", seen.claim.project_name()));
+        laws::buried(self, seen);
+        Ok(())
+    }
+
+    pub(crate) fn remove_secret(&mut self, at: SecretKey, seen: &Secret) -> Result<(), Refused> {
+        let found = self.cluster.secrets.get(&at).ok_or(Refused::NotFound)?;
+        if found.uid != seen.uid || found.resource_version != seen.resource_version {
+            return Err(Refused::Conflict);
+        }
+        let is_foreign = found.is_foreign;
+        self.law(!is_foreign, "a foreign Secret is never removed");
+        self.cluster.secrets.remove(&at);
+        self.count("a Secret that was renamed away was removed");
+        Ok(())
+    }
+
     pub(crate) fn write_secret(
         &mut self,
         at: SecretKey,

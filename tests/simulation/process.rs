@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use composio_operator::domain::claim::{Claim, Record};
 use composio_operator::domain::evidence::Settling;
+use composio_operator::domain::ids::ProjectId;
+use composio_operator::domain::takeover::Presence;
 use composio_operator::domain::world::Capability;
 use jiff::Timestamp;
 
@@ -52,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) capability: Capability,
     /// No calls before this, after a 429.
     pub(crate) throttled_until: Time,
+    /// Projects that were not found, since when.
+    absences: BTreeMap<ProjectId, Time>,
 }
 
 fn announced(claim: &Claim) -> Announced {
@@ -83,6 +87,7 @@ impl Process {
             failures: BTreeMap::new(),
             capability: Capability::Unknown,
             throttled_until: 0,
+            absences: BTreeMap::new(),
         }
     }
 
@@ -115,6 +120,26 @@ impl Process {
             seen_for: duration(now - sighting.since),
             nothing_for: sighting.nothing_since.map(|since| duration(now - since)),
             ..none
+        }
+    }
+
+    pub(crate) fn gone_for(&self, id: &ProjectId, now: Time) -> Option<Duration> {
+        self.absences.get(id).map(|since| duration(now - since))
+    }
+
+    /// Notes what both witnesses say; see `controller::memory::Absences`.
+    pub(crate) fn looked_for(&mut self, id: &ProjectId, is_gone: bool, now: Time) -> Presence {
+        if !is_gone {
+            self.absences.remove(id);
+            return Presence::There;
+        }
+        match self.gone_for(id, now) {
+            Some(gone_for) if gone_for >= SETTLE => Presence::GoneAgain,
+            Some(_) => Presence::Gone,
+            None => {
+                self.absences.insert(id.clone(), now);
+                Presence::Gone
+            }
         }
     }
 

@@ -3,18 +3,19 @@
 use std::rc::Rc;
 
 use composio_operator::domain::answer::CallError;
-use composio_operator::domain::claim::{Claim, Record};
+use composio_operator::domain::claim::{Claim, Record, Superseded};
 use composio_operator::domain::failure::Failure;
 use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::plan::Action;
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::settings::Settings;
+use composio_operator::domain::takeover::Presence;
 use composio_operator::domain::world::{ClaimView, Desired, Pass, SettingsView};
 
 use super::gather::Gathered;
 use super::settle::{Settlement, detached};
 use super::{evidence, secrets};
-use crate::cluster::{Key, Refused, Resource};
+use crate::cluster::{Key, Refused, Resource, Secret};
 use crate::guard::Guard;
 use crate::process::GATE;
 use crate::realm::{Ctx, MINUTE, Time};
@@ -68,6 +69,21 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.settings = work.patch_settings(&members).await?;
             Ok(())
         }
+        Action::Bury => {
+            work.ctx.write(|realm| realm.bury(work.record_or_none())).await.map_err(Refused::failure)
+        }
+        Action::RemoveSuperseded(old, claim) => {
+            work.remove_superseded(&old).await?;
+            work.write_claim(&claim).await.map(drop)
+        }
+        Action::LookForProject => {
+            pass.take_over.presence = Some(work.look_for_project().await?);
+            Ok(())
+        }
+        Action::ProveKey | Action::ReadCandidate | Action::TakeUp { .. } => {
+            work.ctx.with(|realm| realm.laws.breaks("nothing is taken over that nobody asked for"));
+            Err(Failure::bug("an action without its cause"))
+        }
         Action::PublishSecret => {
             pass.has_mutated = true;
             work.publish().await
@@ -99,10 +115,22 @@ impl Work<'_> {
         }
     }
 
+    fn record_or_none(&self) -> Option<&Record> {
+        self.record().ok()
+    }
+
     async fn write_claim(&self, claim: &Claim) -> Result<Record, Failure> {
         let written = match &self.gathered.world.claim {
             ClaimView::Present(record) => {
-                self.ctx.write(|realm| realm.update_claim(record, claim, record.key.as_ref())).await
+                self.ctx
+                    .write(|realm| {
+                        realm.update_claim(
+                            record,
+                            claim,
+                            record.key.as_ref().filter(|_| claim.key().is_some()),
+                        )
+                    })
+                    .await
             }
             _ => self.ctx.write(|realm| realm.create_claim(claim)).await,
         };
@@ -215,6 +243,31 @@ impl Work<'_> {
         let at = (self.key.0, self.object.spec.secret);
         let written = self.ctx.write(|realm| realm.write_secret(at, existing, secret, record)).await;
         written.map_err(Refused::failure)
+    }
+
+    /// Removes a Secret that was renamed away, if it is still ours.
+    async fn remove_superseded(&self, old: &Superseded) -> Result<(), Failure> {
+        self.still_there().await?;
+        let at = (self.key.0, secrets::number(&old.name));
+        let found = self.ctx.read(|realm| realm.cluster.secrets.get(&at).cloned()).await?;
+        let is_wanted = old.name == self.desired.secret.name;
+        let is_ours = |found: &Secret| found.uid == old.uid && found.label == self.desired.name;
+        match found.filter(|found| !is_wanted && is_ours(found)) {
+            None => Ok(()),
+            Some(found) => {
+                let removed = self.ctx.write(|realm| realm.remove_secret(at, &found)).await;
+                removed.map_err(Refused::failure)
+            }
+        }
+    }
+
+    /// Both witnesses about the claim's project; `controller::project::adopt`.
+    async fn look_for_project(&self) -> Result<(ProjectId, Presence), Failure> {
+        let id = project_id(&self.record()?.claim)?;
+        let is_gone = evidence::is_gone(self.ctx, &id).await.map_err(|error| failure(self.ctx, error))?;
+        let now = self.ctx.now();
+        let presence = self.ctx.process(|process| process.looked_for(&id, is_gone, now));
+        Ok((id, presence))
     }
 
     pub(super) fn key_age(&self) -> Time {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use composio_operator::domain::claim::{Owner, Record};
 use composio_operator::domain::evidence::Settling;
 use composio_operator::domain::failure::Failure;
+use composio_operator::domain::takeover::TakeOverView;
 use composio_operator::domain::world::{ClaimView, Desired, Pass, World};
 
 use super::{sabotage, secrets};
@@ -50,6 +51,8 @@ pub(super) async fn gather(
         }
         None => Settling { now, settle: SETTLE, seen_for: Duration::ZERO, nothing_for: None },
     };
+    let id = record.and_then(|record| record.claim.project_id());
+    let gone_for = id.and_then(|id| ctx.process(|process| process.gone_for(id, looked)));
     let known = record.filter(|_| is_mine || !is_held);
     let world = World {
         owner,
@@ -57,6 +60,10 @@ pub(super) async fn gather(
         is_in_flight: sabotage::is_in_flight(ctx, name),
         secret: sabotage::secret(ctx, secrets::view(secret.as_ref(), desired, known)),
         settling,
+        unproven_key: None,
+        earlier: None,
+        superseded_retention: Duration::from_mins(20),
+        take_over: TakeOverView { has_relic: false, gone_for },
         pass: pass.clone(),
         claim: record.map_or(ClaimView::Absent, |record| ClaimView::Present(Box::new(record.clone()))),
     };

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::plan::{Step, Wish, validate};
+use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
 use composio_operator::domain::world::{OrganizationFacts, OrganizationView, Pass};
 
 use self::execute::Work;
@@ -164,7 +165,8 @@ fn wish(key: Key, object: &Resource) -> Wish {
     let spec = &object.spec;
     Wish {
         uid: object.uid.clone(),
-        is_deleting: false,
+        deletion_policy: spec.policy,
+        take_over: TakeOverSpec { adopt: None, on_missing: spec.on_missing, suspicion: suspicion(object) },
         is_in_own_namespace: false,
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
@@ -177,6 +179,11 @@ fn wish(key: Key, object: &Resource) -> Wish {
     }
 }
 
+/// Why the project is looked for: a person has asked.
+fn suspicion(object: &Resource) -> Suspicion {
+    if object.is_doubted { Suspicion::Asked } else { Suspicion::None }
+}
+
 fn organization(realm: &mut Realm, process: usize) -> OrganizationView {
     let (now, process) = (realm.now, &realm.processes[process]);
     let left = process.throttled_until - now;
@@ -185,6 +192,7 @@ fn organization(realm: &mut Realm, process: usize) -> OrganizationView {
         template: "prod-{name}".to_owned(),
         defaults: settings_of(0),
         settings_endpoint: process.capability,
+        permits: Permits::default(),
         base_url: String::new(),
         paused_for: (left > 0).then(|| std::time::Duration::from_millis(left.unsigned_abs())),
     })

@@ -58,6 +58,10 @@ async fn pass(ctx: &Ctx, name: &str) -> Result<Option<Duration>, Failure> {
         match step.map_err(|illegal| Failure::bug(illegal.to_string()))? {
             OrphanStep::Keep => return Ok(None),
             OrphanStep::Wait(after) => return Ok(Some(after)),
+            OrphanStep::Bury => {
+                let buried = ctx.write(|realm| realm.bury(Some(&record))).await;
+                return buried.map(|()| None).map_err(Refused::failure);
+            }
             OrphanStep::Remove => {
                 let removed = ctx.write(|realm| realm.remove_claim(&record)).await;
                 return removed.map(|()| None).map_err(Refused::failure);

@@ -11,6 +11,11 @@ pub(crate) fn name(secret: usize) -> String {
     format!("key-{secret}")
 }
 
+/// The reverse.
+pub(super) fn number(name: &str) -> usize {
+    name.trim_start_matches("key-").parse().unwrap()
+}
+
 pub(super) fn wish(secret: usize) -> SecretWish {
     SecretWish {
         name: name(secret),
@@ -36,7 +41,7 @@ fn has_key(existing: &Secret, record: &Record) -> bool {
 }
 
 fn is_ours(existing: &Secret, record: &Record) -> bool {
-    let is_published = record.claim.published().is_some_and(|published| published.uid == existing.uid);
+    let is_published = record.claim.has_published(&existing.uid);
     is_published || has_key(existing, record)
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use composio_operator::domain::answer::{Answer, CallError};
-use composio_operator::domain::claim::{Claim, Illegal, Merge, Record};
+use composio_operator::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Receipt, Record};
 use composio_operator::domain::failure::Failure;
 use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::key::ApiKey;
@@ -56,6 +56,10 @@ pub(super) async fn detached(
     result.ok_or_else(|| Failure::bug("the task of a call ended early"))
 }
 
+fn receipt() -> Receipt {
+    Receipt { request_id: "request".to_owned(), revoke_job_id: None }
+}
+
 impl Settlement {
     async fn carry_out(&self, mutation: Mutation, begun: Time) -> Option<CallError> {
         let result = self.ctx.call(&mutation, Some((&self.announced, self.attempt, begun))).await;
@@ -68,14 +72,16 @@ impl Settlement {
                 let time = timestamp(*born);
                 self.absorb(&Answer::Regenerated { id: id.clone(), key: key.clone(), time }).await;
             }
-            (_, Ok(_)) => self.deletion_answered(true).await,
+            (_, Ok(_)) => self.deletion_answered(DeletionOutcome::Done(receipt())).await,
             (Mutation::Create { .. }, Err(error)) if error.settles_creation() => self.refused(error).await,
             (Mutation::Regenerate(id), Err(CallError::NotFound(_))) => {
                 self.key_refused(evidence::is_gone(&self.ctx, id).await.unwrap_or(false)).await;
             }
             (Mutation::Regenerate(_), Err(error)) if error.is_definite() => self.key_refused(false).await,
             (Mutation::Delete(_), Err(CallError::NotFound(_))) => {}
-            (Mutation::Delete(_), Err(error)) if error.is_definite() => self.deletion_answered(false).await,
+            (Mutation::Delete(_), Err(error)) if error.is_definite() => {
+                self.deletion_answered(DeletionOutcome::Undone).await
+            }
             (_, Err(_)) => {}
         }
         result.err()
@@ -195,8 +201,8 @@ impl Settlement {
         .await;
     }
 
-    async fn deletion_answered(&self, is_gone: bool) {
+    pub(super) async fn deletion_answered(&self, outcome: DeletionOutcome) {
         let started_time = self.announced.claim.deletion_started_time();
-        self.amend(|claim| claim.deletion_answered(started_time, is_gone)).await;
+        self.amend(|claim| claim.deletion_answered(started_time, outcome.clone())).await;
     }
 }
