@@ -120,6 +120,8 @@ pub fn judge(attempts: &[Attempt], evidence: &Evidence, settling: &Settling) -> 
             }
         }
         None if left > Duration::ZERO => Verdict::Wait(left),
+        // The walk began before the attempt was settled, and took so long.
+        None if settling.nothing_for.is_none() => Verdict::Wait(settling.settle / 8),
         None => {
             let is_proven = settling.nothing_for.is_some_and(|since| since >= settling.settle);
             match (is_proven, attempts.iter().any(|attempt| attempt.conflict)) {
@@ -208,6 +210,11 @@ mod tests {
     fn two_empty_walks_a_settle_time_apart_prove_absence_and_one_allows_another_attempt() {
         assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(60))), Verdict::Absent);
         assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(0))), Verdict::Again);
+    }
+
+    #[test]
+    fn a_walk_that_began_before_the_settle_time_and_ended_after_it_allows_nothing() {
+        assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, None)), Verdict::Wait(SETTLE / 8));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::remote::Look;
 const PROJECTS: [&str; 4] = ["prod-shop", "prod-pair-0", "prod-own-1", "prod-books"];
 /// Names of Secrets in each namespace.
 const SECRETS: usize = 3;
+const POLICIES: [DeletionPolicy; 4] =
+    [DeletionPolicy::Retain, DeletionPolicy::Retain, DeletionPolicy::Delete, DeletionPolicy::DeleteAndRevoke];
 /// Kinds of settings, see `driver::settings`.
 const SETTINGS: usize = 4;
 
@@ -36,7 +38,7 @@ fn spec(realm: &mut Realm, key: Key) -> Spec {
         settings: dice.below(SETTINGS),
         secret: if dice.once_in(6) { dice.below(SECRETS) } else { key.1 },
         suspend: dice.once_in(12),
-        policy: DeletionPolicy::Retain,
+        policy: *dice.pick(&POLICIES).unwrap(),
         on_missing: if dice.once_in(2) { MissingPolicy::Recreate } else { MissingPolicy::Report },
     }
 }
@@ -80,7 +82,7 @@ fn user(realm: &mut Realm) {
                 });
             }
         }
-        17 => drop(realm.cluster.write_status(key, None, None)),
+        17 => drop(realm.cluster.write_status(key, None, None, None)),
         18 if realm.dice.once_in(3) => end_namespace(realm, key.0),
         19..=21 => {
             if realm.cluster.namespace_uid(key.0).is_none() {
@@ -89,18 +91,29 @@ fn user(realm: &mut Realm) {
                 realm.cluster.make_namespace(key.0);
             }
         }
+        22 => realm.cluster.ask(key),
         _ => {}
     }
 }
 
 fn edit(realm: &mut Realm, key: Key) {
     let wanted = spec(realm, key);
-    let kind = realm.dice.below(5);
+    let kind = realm.dice.below(7);
     realm.tell(|| format!("a user edits {key:?}, {kind}: {wanted:?}"));
+    let found = realm.cluster.resources.get(&key);
+    let leaving =
+        found.filter(|found| found.is_leaving && kind == 4 && wanted.policy == DeletionPolicy::Retain);
+    if let Some(uid) = leaving.map(|found| found.uid.clone()) {
+        realm.count("a policy was withdrawn while its resource was being deleted");
+        let now = realm.now;
+        realm.laws.withdrawn.insert(uid, now);
+    }
     realm.cluster.edit(key, |spec| match kind {
         0 | 1 => spec.suspend = !spec.suspend,
         2 => spec.settings = wanted.settings,
         3 => spec.secret = wanted.secret,
+        4 => spec.policy = wanted.policy,
+        5 => spec.on_missing = wanted.on_missing,
         // Once set it is neither changed nor removed.
         _ => spec.project_name = spec.project_name.take().or(wanted.project_name),
     });

@@ -1,7 +1,7 @@
 //! A model of the API server: namespaces and resources with UIDs, Secrets, claims; writes by `resourceVersion`, deletes
 //! with preconditions. What happens to resources is logged, so that caches may be behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use composio_operator::domain::claim::{Claim, Record};
@@ -116,6 +116,8 @@ pub(crate) struct Cluster {
     /// What has happened to resources.
     pub(crate) log: Vec<(Key, Option<Rc<Resource>>)>,
     /// How often a claim was written or removed.
+    /// Projects that have a tombstone.
+    pub(crate) buried: BTreeSet<ProjectId>,
     pub(crate) claim_writes: u64,
     pub(crate) secret_writes: u64,
     serial: u64,
@@ -168,7 +170,10 @@ impl Cluster {
                 }
                 self.secrets.retain(|key, _| key.0 != namespace);
             }
-            if end <= now {
+            let is_empty = !self.resources.keys().any(|key| key.0 == namespace);
+            if end <= now && !is_empty {
+                self.namespaces[namespace].as_mut().unwrap().ends = Some((content, now + 5_000));
+            } else if end <= now {
                 self.namespaces[namespace] = None;
             }
         }
@@ -203,6 +208,18 @@ impl Cluster {
         );
     }
 
+    /// A user asks for a look.
+    pub(crate) fn ask(&mut self, key: Key) {
+        if let Some(found) = self.resources.get(&key) {
+            let mut resource = (**found).clone();
+            resource.is_doubted = true;
+            // As good as a change: the annotation is news to whoever watches.
+            resource.generation += 1;
+            resource.resource_version = self.next();
+            self.put(key, resource);
+        }
+    }
+
     /// A user changes the spec.
     pub(crate) fn edit(&mut self, key: Key, change: impl FnOnce(&mut Spec)) {
         let Some(resource) = self.resources.get(&key) else { return };
@@ -213,7 +230,35 @@ impl Cluster {
         self.put(key, resource);
     }
 
+    /// Adds or removes our finalizer; without it a resource that is being deleted is gone.
+    pub(crate) fn write_finalizer(&mut self, key: Key, uid: &str, is_wanted: bool) -> Result<(), Refused> {
+        let found = self.resources.get(&key).filter(|found| found.uid == uid).ok_or(Refused::NotFound)?;
+        if is_wanted && found.is_leaving {
+            return Err(Refused::Forbidden);
+        }
+        let mut resource = (**found).clone();
+        resource.has_finalizer = is_wanted;
+        resource.resource_version = self.next();
+        let is_gone = resource.is_leaving && !is_wanted;
+        self.put(key, resource);
+        if is_gone {
+            self.resources.remove(&key);
+            self.log.push((key, None));
+        }
+        Ok(())
+    }
+
     pub(crate) fn delete_resource(&mut self, key: Key) {
+        if let Some(found) = self.resources.get(&key).filter(|found| found.has_finalizer) {
+            if !found.is_leaving {
+                let mut resource = (**found).clone();
+                resource.is_leaving = true;
+                resource.generation += 1;
+                resource.resource_version = self.next();
+                self.put(key, resource);
+            }
+            return;
+        }
         if self.resources.remove(&key).is_some() {
             self.log.push((key, None));
         }
@@ -225,6 +270,7 @@ impl Cluster {
         key: Key,
         version: Option<u64>,
         known_as: Option<String>,
+        known_id: Option<ProjectId>,
     ) -> Result<(), Refused> {
         let resource = self.resources.get(&key).ok_or(Refused::NotFound)?;
         if version.is_some_and(|version| version != resource.resource_version) {
@@ -232,6 +278,8 @@ impl Cluster {
         }
         let mut resource = (**resource).clone();
         resource.known_as = known_as;
+        resource.known_id = known_id;
+        resource.is_doubted = false;
         resource.resource_version = self.next();
         self.put(key, resource);
         Ok(())

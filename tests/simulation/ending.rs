@@ -18,6 +18,13 @@ pub(crate) fn check(realm: &mut Realm) {
         realm.cluster.resources.iter().map(|(key, found)| (*key, found.clone())).collect();
     for (key, resource) in resources {
         let outcome = realm.laws.outcomes.get(&key).filter(|(uid, _)| *uid == resource.uid).cloned();
+        if resource.is_leaving {
+            let told =
+                format!("what is being deleted goes, or says why not: {key:?} {} {outcome:?}", resource.uid);
+            let is_blocked = outcome.as_ref().is_some_and(|(_, outcome)| is_blocked(realm, outcome));
+            realm.law(is_blocked, &told);
+            continue;
+        }
         let is_so = outcome.as_ref().is_some_and(|(_, outcome)| is_true(realm, key, &resource, outcome));
         let told = format!("an end is what it says: {key:?} {} {outcome:?}", resource.uid);
         realm.law(is_so, &told);
@@ -27,6 +34,15 @@ pub(crate) fn check(realm: &mut Realm) {
     }
     leaks(realm);
     claims(realm);
+}
+
+/// A person keeps the project from being deleted.
+fn is_blocked(realm: &Realm, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Step(Step::Stall(Reason::ClaimMissing, _)) => true,
+        Outcome::Failed(failure, _) => failure.reason == Reason::DeletionBlocked && !realm.remote.can_delete,
+        Outcome::Step(_) => false,
+    }
 }
 
 fn named(outcome: &Outcome) -> &'static str {
@@ -79,10 +95,12 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
             Reason::KeyUnavailable => !realm.remote.can_regenerate,
             Reason::SettingsIncomplete | Reason::SettingsUnavailable => !realm.remote.has_settings,
             Reason::KeyRejected => is_excused,
+            Reason::ProjectMissing => project.is_none_or(|project| !project.is_alive),
             Reason::SpecInvalid => resource.known_as.as_ref().is_some_and(|known| *known != name),
             _ => false,
         },
         Outcome::Failed(failure, _) => match failure.reason {
+            Reason::NameTaken if realm.laws.mistaken.contains(&name) => true,
             Reason::NameTaken => {
                 realm.remote.living(&name).is_some_and(|found| !found.is_ours() || found.is_touched)
             }
@@ -108,7 +126,8 @@ fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> boo
 
 fn leaks(realm: &mut Realm) {
     let unclaimed = realm.remote.projects.iter().find(|project| {
-        project.is_alive && project.is_ours() && !project.is_touched && realm.claim_of(&project.id).is_none()
+        let is_known = !project.is_touched && !realm.laws.mistaken.contains(&project.name);
+        project.is_alive && project.is_ours() && is_known && realm.claim_of(&project.id).is_none()
     });
     let told =
         unclaimed.map(|project| format!("no project of ours has leaked: {} {}", project.name, project.id));

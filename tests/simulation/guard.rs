@@ -51,12 +51,16 @@ pub(crate) enum Guard {
     ForeignSecret,
     /// A deletion is judged only when it is settled.
     DeletionSettle,
+    /// The policy is read live before a deletion is sent.
+    PolicyInForce,
+    /// A resource that leaves waits for the outcome of its creation.
+    LeavingSettle,
     /// One witness does not decide that a project is gone.
     TwoWitnesses,
 }
 
 impl Guard {
-    pub(crate) const ALL: [Guard; 25] = [
+    pub(crate) const ALL: [Guard; 27] = [
         Guard::ClaimBeforeCall,
         Guard::CompareAndSwap,
         Guard::SendGate,
@@ -81,6 +85,8 @@ impl Guard {
         Guard::OrphanSettle,
         Guard::ForeignSecret,
         Guard::DeletionSettle,
+        Guard::PolicyInForce,
+        Guard::LeavingSettle,
         Guard::TwoWitnesses,
     ];
 }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use composio_operator::domain::answer::Answer;
-use composio_operator::domain::claim::{Claim, Origin, Phase, Record};
+use composio_operator::domain::claim::{Claim, Origin, Phase, Purpose, Record};
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::evidence::in_window;
 use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::plan::{Action, Step};
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::settings::Settings;
-use composio_operator::domain::world::{Desired, World};
+use composio_operator::domain::world::{DeletionPolicy, Desired, World};
 
-use crate::cluster::{Key, Secret, SecretKey};
-use crate::process::SETTLE;
-use crate::realm::{Realm, timestamp};
+use crate::cluster::{Key, Resource, Secret, SecretKey, resource_name};
+use crate::process::{GATE, SETTLE};
+use crate::realm::{Realm, Time, timestamp};
 use crate::remote::{Maker, Mutation, Project};
 
 #[derive(Default)]
@@ -25,6 +25,12 @@ pub(crate) struct Laws {
     pub(crate) outcomes: BTreeMap<Key, (String, Outcome)>,
     /// What claims (UID) have ever announced: creations and regenerates by number.
     announced: BTreeSet<(String, &'static str, u32)>,
+    /// Names of projects that were mistaken for ours: nothing is known of them any more.
+    pub(crate) mistaken: BTreeSet<String>,
+    /// Deletions that claims (UID) have ever announced.
+    deletions: BTreeSet<(String, ProjectId)>,
+    /// When the policy of a resource (UID) that is being deleted was withdrawn.
+    pub(crate) withdrawn: BTreeMap<String, Time>,
     /// An answer could not be stored for so long that it was given up.
     pub(crate) has_given_up: bool,
 }
@@ -162,13 +168,41 @@ pub(crate) fn sent(
             realm.count("a deletion was sent");
             realm.law(realm.is_ours(id), "nothing of somebody else is deleted");
             let claim = realm.claim_of(id);
+            let purpose = announced.and_then(|(record, _)| record.claim.deletion().map(|open| open.purpose));
             let is_in_use = claim.is_some_and(|record| record.key.is_some());
-            let is_announced = claim.is_none_or(|record| record.claim.phase() == Phase::Deleting);
-            let is_published = realm.cluster.secrets.values().any(|secret| secret.project_id == id.as_str());
-            realm.law(!is_in_use && !is_published, "nothing in use is deleted");
+            let is_announced = match &purpose {
+                None => claim.is_none_or(|record| record.claim.phase() == Phase::Deleting),
+                Some(_) => announced.is_some_and(|(record, _)| {
+                    realm.laws.deletions.contains(&(record.uid.clone(), id.clone()))
+                }),
+            };
             realm.law(is_announced, "no deletion without its announcement in a claim");
+            match purpose {
+                Some(Purpose::Delete | Purpose::DeleteAndRevoke) => {
+                    realm.count("a deletion by policy was sent");
+                    let owner = announced.map(|(record, _)| record.claim.owner().uid.clone());
+                    // What is gone already can be deleted by whoever comes late.
+                    let is_gone = realm.remote.get(id).is_none_or(|project| !project.is_alive);
+                    let is_wanted = is_gone || owner.is_some_and(|uid| is_leaving(realm, &uid));
+                    realm.law(is_wanted, "only what is being deleted with that policy in force is deleted");
+                }
+                _ => {
+                    let mut secrets = realm.cluster.secrets.values();
+                    let is_published = secrets.any(|secret| secret.project_id == id.as_str());
+                    realm.law(!is_in_use && !is_published, "nothing in use is deleted");
+                }
+            }
         }
     }
+}
+
+/// Whether a resource is being deleted with a policy that deletes its project, or was a gate ago.
+fn is_leaving(realm: &Realm, uid: &str) -> bool {
+    let found = realm.cluster.resources.values().find(|found| found.uid == uid);
+    let is_in_force =
+        found.is_some_and(|found| found.is_leaving && found.spec.policy != DeletionPolicy::Retain);
+    let withdrawn = realm.laws.withdrawn.get(uid);
+    is_in_force || withdrawn.is_some_and(|time| realm.now - time <= GATE)
 }
 
 /// A mutation is about to be carried out.
@@ -185,13 +219,16 @@ pub(crate) fn committing(realm: &mut Realm, mutation: &Mutation) {
 /// A claim was written.
 pub(crate) fn claim_written(realm: &mut Realm, before: Option<&Record>, after: &Record) {
     let claim = &after.claim;
-    let is_readable = (claim.phase() == Phase::Owned) == after.key.is_some();
+    let is_readable = claim.key().is_some() == after.key.is_some();
     realm.law(is_readable, "a claim has its key exactly while it is owned");
     for attempt in claim.attempts() {
         realm.laws.announced.insert((after.uid.clone(), "create", attempt.number));
     }
     if let Some(rotation) = claim.rotation() {
         realm.laws.announced.insert((after.uid.clone(), "key", rotation.attempt));
+    }
+    if claim.phase() == Phase::Deleting {
+        realm.laws.deletions.extend(claim.project_id().map(|id| (after.uid.clone(), id.clone())));
     }
     if let Some(id) = claim.project_id() {
         let mut holders = realm.cluster.claims.values();
@@ -222,9 +259,10 @@ fn taken_up(realm: &mut Realm, before: Option<&Record>, id: &ProjectId) {
         && !project.is_used
         && in_window(attempts, timestamp(project.born), SETTLE);
     project.is_mistaken |= is_alike;
-    let is_ours = project.is_ours();
+    let (is_ours, name) = (project.is_ours(), project.name.clone());
     if is_alike {
         realm.count("somebody else's project that nothing tells from ours");
+        realm.laws.mistaken.insert(name);
     }
     realm.law(is_ours, "somebody else's project is never taken");
 }
@@ -251,6 +289,11 @@ fn changed(realm: &mut Realm, before: &Record, after: &Record) {
         let uid = home.and_then(|(key, _)| realm.cluster.namespace_uid(key.0));
         let is_same = uid.is_none_or(|uid| uid == old.namespace_uid);
         realm.law(is_same, "a claim goes to its own namespace only");
+    }
+    if after.claim.project_id().is_none() {
+        let project = before.claim.project_id().and_then(|id| realm.remote.get(id));
+        let lives = project.is_some_and(|project| project.is_alive);
+        realm.law(!lives, "a living project is not let go");
     }
     if let Some(key) = &before.key
         && after.key.as_ref().is_none_or(|kept| !kept.is(key))
@@ -283,6 +326,32 @@ pub(crate) fn claim_removed(realm: &mut Realm, seen: &Record) {
         |request| matches!(&request.mutation, Mutation::Create { claim_uid, .. } if *claim_uid == seen.uid),
     );
     realm.law(!is_open, "a claim is removed only when nothing can come of it any more");
+}
+
+/// A resource that was being deleted is gone. With a policy that deletes, so is its project.
+pub(crate) fn released(realm: &mut Realm, key: Key, resource: &Resource) {
+    if resource.spec.policy == DeletionPolicy::Retain {
+        return;
+    }
+    realm.count("a resource was released after its project");
+    let owned = realm.cluster.claims.values().find(|record| record.claim.owner().uid == resource.uid);
+    let is_left = owned.is_some();
+    realm.law(!is_left, "a policy that deletes leaves no claim");
+    // The garbage collector removes what the resource owns.
+    let projects = &realm.remote.projects;
+    let gone: Vec<SecretKey> = realm
+        .cluster
+        .secrets
+        .iter()
+        .filter(|(at, secret)| at.0 == key.0 && secret.label == resource_name(key) && !secret.is_foreign)
+        .filter(|(_, secret)| {
+            projects.iter().any(|project| project.id.as_str() == secret.project_id && !project.is_alive)
+        })
+        .map(|(at, _)| *at)
+        .collect();
+    for at in gone {
+        realm.cluster.secrets.remove(&at);
+    }
 }
 
 /// A claim was replaced by a tombstone.

@@ -3,7 +3,7 @@
 use composio_operator::domain::claim::{Claim, Phase, Record};
 use composio_operator::domain::key::ApiKey;
 
-use crate::cluster::{Refused, Secret, SecretKey};
+use crate::cluster::{Key, Refused, Secret, SecretKey};
 use crate::guard::Guard;
 use crate::laws;
 use crate::realm::Realm;
@@ -41,8 +41,20 @@ impl Realm {
     pub(crate) fn bury(&mut self, seen: Option<&Record>) -> Result<(), Refused> {
         let seen = seen.ok_or(Refused::NotFound)?;
         self.cluster.remove_claim(seen, self.has(Guard::CompareAndSwap))?;
+        self.cluster.buried.extend(seen.claim.project_id().cloned());
         self.tell(|| format!("claim {} is buried", seen.claim.project_name()));
         laws::buried(self, seen);
+        Ok(())
+    }
+
+    /// The finalizer falls; with a policy that deletes, the Secret goes with the resource.
+    pub(crate) fn release(&mut self, key: Key, uid: &str) -> Result<(), Refused> {
+        let found = self.cluster.resources.get(&key).cloned();
+        self.cluster.write_finalizer(key, uid, false)?;
+        self.count("a resource was released");
+        if let Some(found) = found {
+            laws::released(self, key, &found);
+        }
         Ok(())
     }
 

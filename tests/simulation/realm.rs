@@ -26,9 +26,6 @@ pub(crate) const MINUTE: Time = 60 * SECOND;
 pub(crate) const NEVER: Time = Time::MAX;
 
 const BEGINNING: i64 = 1_700_000_000_000;
-/// Lines of a story that are kept.
-const STORY: usize = 160;
-
 /// A moment as the API's times show it.
 pub(crate) fn timestamp(time: Time) -> Timestamp {
     Timestamp::from_millisecond(BEGINNING + time).unwrap()
@@ -120,7 +117,8 @@ impl Realm {
     pub(crate) fn new(seed: u64, removed: Option<Guard>, tells: bool) -> Self {
         let mut dice = Dice::new(seed);
         let remote = Remote::new(&mut dice);
-        let weather = *dice.pick(&[1, 1, 2, 4, 8]).unwrap();
+        // Where a guard is missing, bad weather finds it sooner.
+        let weather = if removed.is_some() { 1 } else { *dice.pick(&[1, 1, 2, 4, 8]).unwrap() };
         Self {
             weather,
             now: 0,
@@ -152,15 +150,15 @@ impl Realm {
     pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(story) = &mut self.story {
-            if story.len() == STORY {
-                story.pop_front();
-            }
             story.push_back(format!("{:>6}.{:03} s {}", now / SECOND, now % SECOND, what()));
         }
     }
 
-    pub(crate) fn story(&self) -> String {
-        let lines = self.story.iter().flatten().map(|line| format!("\n  {line}"));
+    /// The last lines of what was told.
+    pub(crate) fn story(&self, lines: usize) -> String {
+        let all = self.story.iter().flatten();
+        let skipped = all.clone().count().saturating_sub(lines);
+        let lines = all.skip(skipped).map(|line| format!("\n  {line}"));
         lines.collect()
     }
 

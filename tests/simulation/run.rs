@@ -26,6 +26,9 @@ const QUIET: Time = 20 * MINUTE;
 /// Most steps of an ending.
 const MOST_STEPS: u64 = 20_000;
 
+/// Lines of a story that are told; `SIMULATION_LINES` sets another number.
+const LINES: usize = 160;
+
 /// What came of a history.
 pub(crate) struct History {
     pub(crate) steps: u64,
@@ -62,7 +65,7 @@ pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -
         simulation.calm();
     }
     let realm = simulation.shared.realm.borrow();
-    let broken = realm.laws.broken.clone().map(|law| (law, realm.story()));
+    let broken = realm.laws.broken.clone().map(|law| (law, realm.story(crate::number("SIMULATION_LINES").map_or(LINES, |lines| lines as usize))));
     History { steps: simulation.steps, tally: realm.tally.clone(), broken }
 }
 

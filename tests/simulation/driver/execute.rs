@@ -140,7 +140,7 @@ impl Work<'_> {
     /// The resource as it is now.
     async fn still_there(&self) -> Result<(), Failure> {
         let found = self.ctx.read(|realm| realm.cluster.resources.get(&self.key).cloned()).await?;
-        let is_same = found.is_some_and(|found| found.uid == self.desired.uid);
+        let is_same = found.is_some_and(|found| found.uid == self.desired.uid && !found.is_leaving);
         match is_same || !self.ctx.has(Guard::LiveOwner) {
             true => Ok(()),
             false => Err(Failure::conflict("the resource is being deleted")),

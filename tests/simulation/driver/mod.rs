@@ -5,6 +5,7 @@ mod calls;
 mod evidence;
 mod execute;
 mod gather;
+mod leave;
 pub(crate) mod orphans;
 mod sabotage;
 pub(crate) mod secrets;
@@ -15,9 +16,10 @@ use std::rc::Rc;
 
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
+use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::plan::{Step, Wish, validate};
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
-use composio_operator::domain::world::{OrganizationFacts, OrganizationView, Pass};
+use composio_operator::domain::world::{ClaimView, OrganizationFacts, OrganizationView, Pass};
 
 use self::execute::Work;
 use crate::cluster::{Key, Refused, Resource, namespace_name, resource_name};
@@ -41,14 +43,20 @@ pub(crate) async fn reconcile(ctx: Ctx, key: Key) {
         });
     };
     let mut known_as = None;
-    let result = pass(&ctx, key, &object, &mut known_as).await;
+    let mut known_id = None;
+    let result = match object.is_leaving {
+        true => leave::pass(&ctx, key, &object).await,
+        false => pass(&ctx, key, &object, &mut known_as, &mut known_id).await,
+    };
     let outcome = ctx.with(|realm| outcome(realm, ctx.me, &object, result));
     let known_as = known_as.or_else(|| object.known_as.clone());
-    let status = match (&outcome, known_as == object.known_as) {
+    let known_id = known_id.or_else(|| object.known_id.clone());
+    let is_same = known_as == object.known_as && known_id == object.known_id && !object.is_doubted;
+    let status = match (&outcome, is_same || object.is_leaving) {
         (Outcome::Step(Step::Ignore), _) | (_, true) => Ok(()),
         _ => {
             let version = Some(object.resource_version);
-            ctx.write(|realm| realm.cluster.write_status(key, version, known_as)).await
+            ctx.write(|realm| realm.cluster.write_status(key, version, known_as, known_id)).await
         }
     };
     ctx.with(|realm| finish(realm, ctx.me, key, &object, outcome, status));
@@ -132,7 +140,9 @@ async fn pass(
     key: Key,
     object: &Rc<Resource>,
     known_as: &mut Option<String>,
+    known_id: &mut Option<ProjectId>,
 ) -> Result<Step, Failure> {
+    leave::keep_finalizer(ctx, key, object).await?;
     let mut done = Pass::default();
     for _ in 0..MOST_ACTIONS {
         let wish = wish(key, object);
@@ -144,6 +154,9 @@ async fn pass(
         let gathered = gather::gather(ctx, key, object, &desired, &done).await?;
         if gathered.is_mine {
             *known_as = Some(desired.project_name.to_string());
+            if let ClaimView::Present(record) = &gathered.world.claim {
+                *known_id = record.claim.project_id().cloned();
+            }
         }
         let step = sabotage::plan(ctx, &desired, &gathered.world);
         ctx.with(|realm| crate::laws::step(realm, &desired, &gathered.world, &step));

@@ -34,6 +34,16 @@ pub(super) fn settling(ctx: &Ctx, claim: &Claim, mut settling: Settling) -> Sett
     settling
 }
 
+/// The same for a resource that leaves.
+pub(super) fn leaving(ctx: &Ctx, claim: &Claim, settling: Settling) -> Settling {
+    let mut settling = self::settling(ctx, claim, settling);
+    if !ctx.has(Guard::LeavingSettle) {
+        settling.settle = Duration::ZERO;
+        settling.nothing_for = Some(Duration::MAX);
+    }
+    settling
+}
+
 /// The decision; without the server's clock as if much of its time had passed.
 pub(super) fn plan(ctx: &Ctx, desired: &Desired, world: &World) -> Step {
     if ctx.has(Guard::SettleByServerClock) {
