@@ -64,7 +64,7 @@ fn a_million_steps_of_faults_break_no_law() {
 }
 
 /// Most histories that a missing guard may take until a law is broken.
-const MOST_HISTORIES: u64 = 400;
+const MOST_HISTORIES: u64 = 100;
 
 #[test]
 fn every_guard_is_needed() {

@@ -65,7 +65,9 @@ pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -
         simulation.calm();
     }
     let realm = simulation.shared.realm.borrow();
-    let broken = realm.laws.broken.clone().map(|law| (law, realm.story(crate::number("SIMULATION_LINES").map_or(LINES, |lines| lines as usize))));
+    let broken = realm.laws.broken.clone().map(|law| {
+        (law, realm.story(crate::number("SIMULATION_LINES").map_or(LINES, |lines| lines as usize)))
+    });
     History { steps: simulation.steps, tally: realm.tally.clone(), broken }
 }
 

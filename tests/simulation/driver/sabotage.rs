@@ -70,6 +70,13 @@ fn retimed(claim: &Claim, from: Timestamp, to: Timestamp) -> Claim {
     serde_json::from_str(&json.replace(&from.to_string(), &to.to_string())).unwrap()
 }
 
+/// Whether somebody who does not wait looks at the outcome of a creation.
+pub(super) fn is_impatient(ctx: &Ctx) -> bool {
+    let patience =
+        [Guard::SettleByOwnClock, Guard::SettleByServerClock, Guard::OrphanSettle, Guard::LeavingSettle];
+    patience.into_iter().any(|guard| !ctx.has(guard))
+}
+
 pub(super) fn orphan(
     ctx: &Ctx,
     claim: &Claim,
