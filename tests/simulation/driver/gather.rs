@@ -12,15 +12,13 @@ use composio_operator::domain::world::{ClaimView, Desired, Pass, World};
 use super::{sabotage, secrets};
 use crate::cluster::{Key, Resource, Secret, namespace_name, resource_name};
 use crate::process::SETTLE;
-use crate::realm::{Ctx, Realm, Time};
+use crate::realm::{Ctx, Realm};
 
 pub(super) struct Gathered {
     pub(super) world: World,
     /// The Secret of the wanted name, as it was read.
     pub(super) secret: Option<Secret>,
     pub(super) is_mine: bool,
-    /// When the clocks were read.
-    pub(super) looked: Time,
 }
 
 pub(super) async fn gather(
@@ -67,7 +65,7 @@ pub(super) async fn gather(
         pass: pass.clone(),
         claim: record.map_or(ClaimView::Absent, |record| ClaimView::Present(Box::new(record.clone()))),
     };
-    Ok(Gathered { world, secret, is_mine, looked })
+    Ok(Gathered { world, secret, is_mine })
 }
 
 /// The owner that this resource would write into a claim; the Namespace is read live.
