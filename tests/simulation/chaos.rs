@@ -47,20 +47,16 @@ fn user(realm: &mut Realm) {
     let key = any_key(realm);
     let secret = (key.0, realm.dice.below(SECRETS));
     match realm.dice.below(24) {
-        0..=7 => {
-            if realm.cluster.is_open(key.0) && !realm.cluster.resources.contains_key(&key) {
-                let spec = spec(realm, key);
-                realm.count("a resource was created");
-                realm.tell(|| format!("a user creates {key:?} {spec:?}"));
-                realm.cluster.make_resource(key, spec);
-            }
+        0..=7 if realm.cluster.is_open(key.0) && !realm.cluster.resources.contains_key(&key) => {
+            let spec = spec(realm, key);
+            realm.count("a resource was created");
+            realm.tell(|| format!("a user creates {key:?} {spec:?}"));
+            realm.cluster.make_resource(key, spec);
         }
-        8..=11 => {
-            if realm.cluster.resources.contains_key(&key) {
-                realm.count("a resource was deleted");
-                realm.tell(|| format!("a user deletes {key:?}"));
-                realm.cluster.delete_resource(key);
-            }
+        8..=11 if realm.cluster.resources.contains_key(&key) => {
+            realm.count("a resource was deleted");
+            realm.tell(|| format!("a user deletes {key:?}"));
+            realm.cluster.delete_resource(key);
         }
         12 | 13 => edit(realm, key),
         14 | 15 => {
@@ -69,27 +65,23 @@ fn user(realm: &mut Realm) {
                 realm.count("a Secret was deleted");
             }
         }
-        16 => {
-            if realm.cluster.is_open(key.0) {
-                realm.count("a Secret was made or changed by a user");
-                realm.tell(|| format!("a user changes Secret {secret:?}"));
-                let is_key_lost = realm.dice.once_in(2);
-                realm.cluster.user_writes_secret(secret, |secret| {
-                    secret.is_edited = true;
-                    if is_key_lost {
-                        secret.key = None;
-                    }
-                });
-            }
+        16 if realm.cluster.is_open(key.0) => {
+            realm.count("a Secret was made or changed by a user");
+            realm.tell(|| format!("a user changes Secret {secret:?}"));
+            let is_key_lost = realm.dice.once_in(2);
+            realm.cluster.user_writes_secret(secret, |secret| {
+                secret.is_edited = true;
+                if is_key_lost {
+                    secret.key = None;
+                }
+            });
         }
         17 => drop(realm.cluster.write_status(key, None, None, None)),
         18 if realm.dice.once_in(3) => end_namespace(realm, key.0),
-        19..=21 => {
-            if realm.cluster.namespace_uid(key.0).is_none() {
-                realm.count("a namespace was made again");
-                realm.tell(|| format!("namespace {} is made again", key.0));
-                realm.cluster.make_namespace(key.0);
-            }
+        19..=21 if realm.cluster.namespace_uid(key.0).is_none() => {
+            realm.count("a namespace was made again");
+            realm.tell(|| format!("namespace {} is made again", key.0));
+            realm.cluster.make_namespace(key.0);
         }
         22 => realm.cluster.ask(key),
         _ => {}

@@ -76,12 +76,11 @@ fn without_one_of_these_guards_a_law_breaks() {
             steps += history.steps;
             history.broken.map(|(law, _)| (seed, law))
         });
-        match found {
-            Some((seed, law)) => println!("{guard:?}: after {steps} steps, seed {seed}: {law}"),
-            None => {
-                println!("{guard:?}: nothing in {steps} steps");
-                needless.push(guard);
-            }
+        if let Some((seed, law)) = found {
+            println!("{guard:?}: after {steps} steps, seed {seed}: {law}");
+        } else {
+            println!("{guard:?}: nothing in {steps} steps");
+            needless.push(guard);
         }
     }
     assert!(needless.is_empty(), "without these no law was broken: {needless:?}");

@@ -30,6 +30,7 @@ pub(crate) enum Look {
     NoKey,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Project {
     pub(crate) id: ProjectId,
     pub(crate) name: String,
@@ -100,6 +101,7 @@ pub(crate) struct Request {
     pub(crate) mutation: Mutation,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub(crate) struct Remote {
     pub(crate) projects: Vec<Project>,
     /// Sent, and not yet carried out.

@@ -66,7 +66,8 @@ pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -
     }
     let realm = simulation.shared.realm.borrow();
     let broken = realm.laws.broken.clone().map(|law| {
-        (law, realm.story(crate::number("SIMULATION_LINES").map_or(LINES, |lines| lines as usize)))
+        let lines = crate::number("SIMULATION_LINES").and_then(|lines| usize::try_from(lines).ok());
+        (law, realm.story(lines.unwrap_or(LINES)))
     });
     History { steps: simulation.steps, tally: realm.tally.clone(), broken }
 }
@@ -225,7 +226,7 @@ impl Simulation {
             self.with(|realm| match &task.role {
                 Role::Pass(key) => driver::overdue(realm, task.process, *key),
                 Role::Orphan(name) => {
-                    orphans::finish(realm, task.process, name, Err(Failure::transient("too long")));
+                    orphans::finish(realm, task.process, name, &Err(Failure::transient("too long")));
                 }
                 Role::Call => {}
             });
