@@ -247,9 +247,16 @@ impl Client {
         }
         match serde_json::from_slice(&body) {
             Ok(body) => Ok(Reply { body, time: self.server_now(), request_id: request_id.to_owned() }),
-            Err(_) => Err(unknown("a 2xx whose body is not JSON", Some(status))),
+            // Somebody in between answers with a page. What is merely damaged says nothing, not even by its status.
+            Err(_) if is_page(&body) => Err(unknown("a page instead of an answer", Some(status))),
+            Err(_) => Err(unknown("a 2xx whose body is not JSON", None)),
         }
     }
+}
+
+/// Whether a body is HTML.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 /// Whether a URL names this machine.

@@ -27,7 +27,7 @@ pub async fn walk(
     let found = listed.into_iter().find(|project| project.name == wanted && !project.deleted);
     context.sightings.walked(&record.uid, is_settled && found.is_none());
     let Some(project) = found else {
-        return Ok(Evidence { found: None });
+        return Ok(Evidence { is_settled, found: None });
     };
     let unreadable =
         |error: kube::Error| CallError::NotSent(format!("the ledger cannot be listed: {}", words(&error)));
@@ -43,6 +43,7 @@ pub async fn walk(
         is_used: detail.last_subscribed_at.is_some(),
     });
     Ok(Evidence {
+        is_settled,
         found: Some(Found { id: project.id, created_time: project.created_at, is_claimed, detail }),
     })
 }

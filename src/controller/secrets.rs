@@ -93,13 +93,29 @@ fn controller(secret: &Secret) -> Option<&OwnerReference> {
 }
 
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
-/// already holds the claim's key, so that taking it up cannot hurt.
+/// already holds the claim's key, so that taking it up cannot hurt, or that was made for exactly this key before one of its
+/// name was recorded.
 pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
     if let Some(controller) = controller(existing) {
         return controller.uid == desired.uid;
     }
     let is_published = existing.metadata.uid.as_ref().is_some_and(|uid| record.claim.has_published(uid));
-    is_published || record.key.as_ref().is_some_and(|key| holds(existing, key))
+    is_published
+        || record.key.as_ref().is_some_and(|key| holds(existing, key))
+        || is_made_for(existing, desired, record)
+}
+
+/// A process that ends between creating the Secret and recording its UID leaves one that the claim does not know. As long
+/// as none of this name is recorded, our label and the stamp of exactly the claim's key tell it, so that an edit of the key
+/// in between does not make it foreign.
+fn is_made_for(existing: &Secret, desired: &Desired, record: &Record) -> bool {
+    let is_recorded = record.claim.published().is_some_and(|known| known.name == desired.secret.name);
+    let has_stamp = |key: &KeyRecord| stamp(existing) == Some(key.issued_time);
+    !is_recorded && has_label(existing, desired) && record.claim.key().is_some_and(has_stamp)
+}
+
+fn stamp(secret: &Secret) -> Option<Timestamp> {
+    secret.annotations().get(KEY_ISSUED_ANNOTATION).and_then(|stamp| stamp.parse().ok())
 }
 
 /// Whether a Secret that was renamed away may be removed: it is the one that was recorded, nobody else controls it, and
@@ -131,7 +147,7 @@ pub fn unproven_key(existing: &Secret, desired: &Desired, record: &Record) -> Op
     if is_foreign || !has_label(existing, desired) {
         return None;
     }
-    let stamp = existing.annotations().get(KEY_ISSUED_ANNOTATION).and_then(|stamp| stamp.parse().ok());
+    let stamp = stamp(existing);
     let is_newer = |known: &KeyRecord| stamp.is_some_and(|stamp: Timestamp| stamp > known.issued_time);
     if !record.claim.key().is_none_or(is_newer) {
         return None;

@@ -16,6 +16,9 @@ const BORN_TOGETHER: SignedDuration = SignedDuration::from_secs(10);
 /// A complete walk over the organization's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
+    /// It began when the youngest attempt was settled. What an earlier one shows may be from before a late commit, however
+    /// long its answers took.
+    pub is_settled: bool,
     /// The living project of exactly this name, if the list has one.
     pub found: Option<Found>,
 }
@@ -106,6 +109,7 @@ fn is_untouched(found: &Found, detail: &Detail) -> bool {
 /// Judges what a complete walk found. Only [`Verdict::Ours`] is final before the settle time of the youngest attempt.
 pub fn judge(attempts: &[Attempt], evidence: &Evidence, settling: &Settling) -> Verdict {
     let left = settling.left(attempts);
+    let left = if evidence.is_settled { left } else { left.max(settling.settle / 8) };
     match &evidence.found {
         Some(found) => {
             let is_candidate = in_window(attempts, found.created_time, settling.settle) && !found.is_claimed;
@@ -162,11 +166,11 @@ mod tests {
         let detail = Detail { keys: keys.iter().map(|second| at(*second)).collect(), is_used: false };
         let id = ProjectId::try_from("pr_1".to_owned()).unwrap();
         let found = Found { id, created_time: at(born), is_claimed: false, detail: Some(detail) };
-        Evidence { found: Some(found) }
+        Evidence { is_settled: true, found: Some(found) }
     }
 
     fn nothing() -> Evidence {
-        Evidence { found: None }
+        Evidence { is_settled: true, found: None }
     }
 
     #[test]
@@ -208,6 +212,14 @@ mod tests {
     fn two_empty_walks_a_settle_time_apart_prove_absence_and_one_allows_another_attempt() {
         assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(60))), Verdict::Absent);
         assert_eq!(judge(&[attempt(0)], &nothing(), &settling(61, Some(0))), Verdict::Again);
+    }
+
+    #[test]
+    fn a_walk_that_began_before_the_settle_time_and_ended_after_it_decides_nothing() {
+        for evidence in [nothing(), found(-100, &[-100])] {
+            let early = Evidence { is_settled: false, ..evidence };
+            assert_eq!(judge(&[attempt(0)], &early, &settling(61, None)), Verdict::Wait(SETTLE / 8));
+        }
     }
 
     #[test]

@@ -144,3 +144,17 @@ async fn a_fresh_key_that_is_refused_for_some_seconds_is_tried_again() {
     world.ready("shop").await;
     world.finish(&[]).await;
 }
+
+/// Nothing is believed of the endpoint for hours, and for the whole organization, because of one answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_page_or_damaged_answer_does_not_make_the_settings_endpoint_gone() {
+    let world = World::start().await;
+    let organization = world.organization.id.clone();
+    let page = |status| Fault::Html { point: Point::AfterCommit, status };
+    for (name, fault) in [("one", page(200)), ("two", page(404)), ("three", Fault::CutJson)] {
+        world.control.fault(&organization, Operation::ReadSettings, fault, 1);
+        world.apply(name, json!({"settings": {"displayName": "Shop"}})).await;
+        world.ready(name).await;
+    }
+    world.finish(&[]).await;
+}

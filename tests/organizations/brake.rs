@@ -50,8 +50,12 @@ async fn deletions_beyond_the_limit_are_held_also_after_a_restart_and_go_on_with
     delete_all(&world).await;
     let first = held(&world, "default", "Deletions", 9).await;
     assert_eq!(deletions(&world), 3);
-    let left = world.projects().list(&ListParams::default()).await.unwrap();
-    assert_eq!(left.items.len(), 9);
+    let left = eventually("three are gone", PATIENCE, async || {
+        let left = world.projects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let count = left.items.len();
+        (count == 9).then_some(left).ok_or_else(|| format!("{count} are left"))
+    })
+    .await;
     for shop in left {
         let shop = world.not_ready(&kube::ResourceExt::name_any(&shop), "DeletionHeld").await;
         let message = serde_json::to_string(&shop.status).unwrap();

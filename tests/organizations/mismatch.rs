@@ -26,7 +26,8 @@ async fn a_key_of_another_organization_stops_everything_and_no_project_is_judged
     assert!(message(&object).contains("another ComposioOrganization"), "{}", message(&object));
     world.apply("new", json!({})).await;
     world.not_ready("new", "OrganizationNotReady").await;
-    world.not_ready("shop", "OrganizationNotReady").await;
+    world.poke("shop").await;
+    world.reaches(&world.namespace, "shop", "Reconciling", "True", "OrganizationNotReady").await;
     world.projects().delete("shop", &DeleteParams::default()).await.unwrap();
     world.not_ready("shop", "DeletionBlocked").await;
     // Nor after a restart.

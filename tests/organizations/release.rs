@@ -39,12 +39,14 @@ async fn release_takes_finalizers_and_owner_references_and_nothing_else() {
     let mut world = World::start().await;
     world.apply("shop", json!({"deletionPolicy": "Delete"})).await;
     world.apply("kept", json!({})).await;
-    let (before, kept) = (world.ready("shop").await, world.ready("kept").await);
+    world.ready("kept").await;
+    let before = world.ready("shop").await;
     assert_eq!(before.finalizers().len(), 1);
     assert_eq!(world.secrets().get("shop").await.unwrap().owner_references().len(), 1);
     let theirs = json!({"metadata": {"finalizers": [before.finalizers()[0], "example.com/theirs"]}});
     world.projects().patch("shop", &PatchParams::default(), &Patch::Merge(theirs)).await.unwrap();
     world.stop_operator().await;
+    let kept = world.projects().get("kept").await.unwrap();
     let (calls, secret) = (mutations(&world), world.secrets().get("shop").await.unwrap());
 
     let (is_ok, text) = release(&world, &[]).await;

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use testbed::canary::Kind;
 use testbed::emulator::Operation;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
@@ -97,6 +98,7 @@ pub(crate) async fn copy_ledger(
     keep: impl Fn(&Secret) -> bool,
 ) {
     let target: Api<Secret> = Api::namespaced(world.client.clone(), system);
+    world.history.permit_ledger(system);
     for secret in records(world).list(&ListParams::default()).await.unwrap().into_iter().filter(keep) {
         let mut copy = Secret {
             metadata: ObjectMeta {
@@ -117,6 +119,9 @@ pub(crate) async fn copy_ledger(
             claim.0 = serde_json::to_vec(&json).unwrap();
             let labels = copy.metadata.labels.get_or_insert_default();
             labels.insert("composio.dev/owner-namespace".to_owned(), to.to_owned());
+        }
+        if copy.name_any().ends_with("-key") {
+            world.history.permit(Kind::Organization, system, &copy.name_any());
         }
         target.create(&PostParams::default(), &copy).await.unwrap();
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use testbed::emulator::{Fault, Operation, Point};
 use testbed::proxy::{Action, Gate};
 
-use crate::scene::{Scene, arrived};
+use crate::scene::{Scene, arrived, reached};
 use crate::writes;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,6 +82,23 @@ async fn killed_after_the_secret_was_created_it_knows_its_secret_again() {
     let scene = Scene::start().await;
     let write = writes::secret_create(&scene.world);
     scene.dies_after(write, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_after_the_secret_was_created_it_knows_its_secret_again_although_its_key_was_edited_meanwhile()
+{
+    let mut scene = Scene::start().await;
+    let gate = Gate::new();
+    let rule = scene.proxy.on(writes::secret_create(&scene.world).times(1), Action::hold_after(&gate));
+    scene.apply(json!({})).await;
+    reached(&gate).await;
+    scene.kill().await;
+    rule.remove();
+    let edit = Patch::Merge(json!({"stringData": {"COMPOSIO_API_KEY": "edited"}}));
+    scene.world.secrets().patch("shop", &PatchParams::default(), &edit).await.expect("a Secret to edit");
+    scene.restart().await;
+    scene.ends_well(0).await;
+    scene.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -116,8 +116,9 @@ async fn labels_that_were_changed_or_taken_away_are_put_back() {
 async fn what_happened_to_secrets_while_the_watch_was_down_is_put_right_afterwards() {
     let mut world = World::without_operator().await;
     let proxy = ApiProxy::start(world.control_plane.kubeconfig()).await.unwrap();
+    let secrets = format!("/{}/secrets", world.namespace);
     let watch = Match::any()
-        .when(|request| request.path.ends_with("/secrets") && request.query.contains("labelSelector="));
+        .when(move |request| request.path.ends_with(&secrets) && request.query.contains("labelSelector="));
     let refusal = Action::refuse(StatusCode::FORBIDDEN, "Forbidden", "secrets is forbidden");
     let refused = proxy.on(watch, refusal);
     let client = client_for(proxy.kubeconfig().unwrap()).await.unwrap();

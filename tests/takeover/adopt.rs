@@ -5,7 +5,7 @@ use testbed::emulator::{Fault, KeyState, Operation, Point};
 use testbed::world::World;
 
 use super::{adopt_and_regenerate, adopt_with_secret, grant, id, message, mutations, origin, permit};
-use super::{secret, third_party};
+use super::{remove_claim, secret, third_party};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_granted_project_is_taken_over_with_its_key_and_nothing_is_changed_at_composio() {
@@ -205,25 +205,45 @@ async fn a_project_of_another_name_is_taken_over_only_where_a_grant_names_its_id
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_project_that_a_claim_has_is_never_adopted_not_even_through_a_second_organization_object() {
+async fn a_project_that_a_claim_has_is_never_adopted_not_even_with_a_grant_of_its_id_and_its_key_in_hand() {
     let world = World::start().await;
     world.apply("shop", json!({})).await;
     let shop = world.ready("shop").await;
     let key = world.entry("shop", "COMPOSIO_API_KEY").await.unwrap();
     let granted = json!({"grants": [
-        {"projectName": "shop", "namespace": world.namespace, "projectId": id(&shop)}
+        {"projectName": "thief", "namespace": world.namespace, "projectId": id(&shop)}
     ]});
-    // The same organization at Composio under another name, with everything permitted.
-    world.add_organization("second", &world.organization.key, granted).await;
-    world.organization_ready("second").await;
+    permit(&world, granted).await;
     secret(&world, "stolen", "apiKey", &key).await;
-    let mut spec = adopt_with_secret(&id(&shop), "stolen");
-    spec["organizationRef"] = json!({"name": "second"});
-    spec["projectName"] = json!("shop");
-    world.apply("thief", spec).await;
+    world.apply("thief", adopt_with_secret(&id(&shop), "stolen")).await;
     let thief = world.not_ready("thief", "AdoptionDenied").await;
     assert!(message(&thief).contains("another resource manages it"), "{}", message(&thief));
     assert_eq!(world.claims().await.all().count(), 1);
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_answer_does_not_delete_its_project_when_another_claim_has_it_by_now() {
+    let world = World::start().await;
+    let organization = world.organization.id.clone();
+    let hold = Fault::Hold { point: Point::AfterCommit, gate: "answer".to_owned() };
+    world.control.fault(&organization, Operation::Create, hold, 1);
+    world.apply("shop", json!({})).await;
+    let gate = world.control.gate("answer");
+    gate.arrived(1).await;
+    let made = world.remote_ids(&organization).into_iter().next().unwrap();
+    let granted = json!({"grants": [
+        {"projectName": "heir", "namespace": world.namespace, "projectId": made}
+    ]});
+    permit(&world, granted).await;
+    world.apply("heir", adopt_and_regenerate(&made)).await;
+    assert_eq!(id(&world.ready("heir").await), made);
+    // The claim that made the announcement is lost, and its resource with it.
+    world.delete("shop").await;
+    remove_claim(&world, "shop").await;
+    gate.open();
+    assert_eq!(id(&world.ready("heir").await), made);
+    assert_eq!(world.control.count(&organization, Operation::Delete), 0, "a claimed project was deleted");
     world.finish(&[]).await;
 }
 

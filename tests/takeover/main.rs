@@ -138,3 +138,13 @@ async fn change_claim(world: &World, name: &str, change: impl FnOnce(&mut Value)
 async fn age_key(world: &World, name: &str) {
     change_claim(world, name, |claim| claim["key"]["issuedTime"] = json!("2026-01-01T00:00:00Z")).await;
 }
+
+/// Removes the claim of this project name, as only an administrator can.
+async fn remove_claim(world: &World, name: &str) {
+    let (api, params) = claims(world);
+    for claim in api.list(&params).await.unwrap().items {
+        if claim.annotations().get("composio.dev/project-name").is_some_and(|known| known == name) {
+            api.delete(&claim.name_any(), &DeleteParams::default()).await.unwrap();
+        }
+    }
+}

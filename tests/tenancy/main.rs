@@ -8,6 +8,8 @@
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
+mod adoption;
+mod deletion;
 mod names;
 mod namespaces;
 mod scene;

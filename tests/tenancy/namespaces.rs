@@ -10,7 +10,7 @@ use serde_json::json;
 use testbed::eventually::eventually;
 use testbed::world::PATIENCE;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_in_a_tenants_namespace_gets_no_key_and_no_call() {
@@ -55,6 +55,8 @@ async fn a_namespace_that_is_made_again_does_not_inherit_the_key_of_the_earlier_
     scene.apply("left", json!({})).await;
     scene.ends("left", "True", "Reconciled").await;
     scene.looked_at("left").await;
+    scene.apply("gone", json!({"deletionPolicy": "Delete"})).await;
+    let gone = id(&scene.ends("gone", "True", "Reconciled").await);
     let key = scene.world.claims().await.key("left").map(ToOwned::to_owned);
 
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -67,6 +69,8 @@ async fn a_namespace_that_is_made_again_does_not_inherit_the_key_of_the_earlier_
         }
     })
     .await;
+    assert!(scene.world.control.project(&gone).is_none_or(|project| project.deleted));
+    scene.others_unchanged().await;
     scene.remember().await;
     let again: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
     let again = namespaces.create(&PostParams::default(), &again).await.unwrap();

@@ -176,12 +176,17 @@ impl Scene {
     /// Asserts that what is not the tenant's is as it was, and that nothing of it is told to the tenant. The tenant may
     /// have projects of its own.
     pub(crate) async fn others_untouched(&self) {
+        self.others_unchanged().await;
+        self.nothing_told().await;
+    }
+
+    /// The first half of [`Scene::others_untouched`].
+    pub(crate) async fn others_unchanged(&self) {
         let projects = self.world.control.all_projects(&self.world.organization.id);
         for victim in &self.victims {
             assert!(projects.contains(victim), "the project {} has changed", victim.name);
         }
         assert_eq!(self.others().await, self.others, "objects of others (right: before)");
-        self.nothing_told().await;
     }
 
     /// Resources and Secrets of the neighbour, everything in the operator's namespace but the tenant's own claims: as the

@@ -47,24 +47,32 @@ impl Work<'_> {
 
     /// Tells an endpoint that is gone from a key that is dead and from a passing fault (API 7.3).
     async fn settings_failure(&self, error: CallError, is_patched: bool) -> Result<SettingsView, Failure> {
-        let is_gone = match &error {
-            CallError::NotFound(_) => true,
-            CallError::Unknown { status, .. } => {
-                status.is_some_and(|status| [200, 404, 405, 410, 501].contains(&status))
-            }
+        match &error {
+            error if is_gone(error) => self.confirmed_gone(is_patched).await,
             CallError::Credential(CredentialProblem::Address, words) => {
-                return Ok(SettingsView::Failed(Failure::terminal(Reason::AddressNotAllowed, words.clone())));
+                Ok(SettingsView::Failed(Failure::terminal(Reason::AddressNotAllowed, words.clone())))
             }
             CallError::Credential(..) | CallError::Forbidden(_) => {
-                return self.key_or_endpoint(error, is_patched).await;
+                self.key_or_endpoint(error, is_patched).await
             }
-            _ => false,
-        };
-        if is_gone {
-            self.organization.settings_endpoint.set(Capability::Unavailable);
-            return Ok(SettingsView::Unseen);
+            _ => Ok(SettingsView::Failed(self.failure(error))),
         }
-        Ok(SettingsView::Failed(self.failure(error)))
+    }
+
+    /// A second look: what is believed for hours, and of all projects of the organization, is not believed because of one
+    /// answer, which may be a passing page of the edge.
+    async fn confirmed_gone(&self, is_patched: bool) -> Result<SettingsView, Failure> {
+        match self.organization.client.read_settings(self.key()?).await {
+            Ok(observed) => {
+                self.organization.settings_endpoint.set(Capability::Available);
+                Ok(SettingsView::Seen { observed, is_patched })
+            }
+            Err(error) if is_gone(&error) => {
+                self.organization.settings_endpoint.set(Capability::Unavailable);
+                Ok(SettingsView::Unseen)
+            }
+            Err(error) => Ok(SettingsView::Failed(self.failure(error))),
+        }
     }
 
     /// 401 or 403: with a key that works elsewhere it is the endpoint that is gone. A fresh key may be unknown for some
@@ -94,5 +102,14 @@ impl Work<'_> {
             }
             Err(_) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
         }
+    }
+}
+
+/// An answer that an endpoint gives that does not exist (API 7.3).
+fn is_gone(error: &CallError) -> bool {
+    match error {
+        CallError::NotFound(_) => true,
+        CallError::Unknown { status: Some(status), .. } => [200, 404, 405, 410, 501].contains(status),
+        _ => false,
     }
 }

@@ -155,7 +155,19 @@ impl Settlement {
         // The answer alone is the right to do this, and a successor knows nothing of it.
         let client = organization.client.led_by(Lead::always());
         while started.elapsed() < PATIENCE {
+            // Somebody may have taken it over meanwhile: what a claim holds is not touched. The gate counts from before
+            // the look.
             let announced = Announced(BootInstant::now());
+            match self.ledger.is_claimed(id, "").await {
+                Ok(true) => return warn!(project.id = %id, "another claim has it by now; it is not deleted"),
+                Ok(false) => {}
+                Err(problem) => {
+                    failures += 1;
+                    warn!(error = words(&problem), "the claims cannot be listed; it is tried again");
+                    tokio::time::sleep(backoff(failures, 0.5, None)).await;
+                    continue;
+                }
+            }
             match client.delete_project(&organization.key, announced, id, false).await {
                 Ok(_) | Err(CallError::NotFound(_)) => return,
                 Err(problem) => warn!(project.id = %id, error = %problem, "the deletion is tried again"),

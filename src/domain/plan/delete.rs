@@ -150,14 +150,26 @@ fn deleting(leaving: &Leaving<'_>, claim: &Claim) -> Result<LeaveStep, Illegal> 
     let Some(id) = claim.project_id() else { return Ok(LeaveStep::RemoveClaim) };
     let has_receipt = claim.deletion().is_some_and(|deletion| deletion.receipt.is_some());
     let left = deletion_left(claim, leaving.settling);
+    // A project that was made just now may be unknown everywhere (API 16, 17), to the deletion too.
+    let young = young_for(claim, leaving.settling);
     Ok(match leaving.seen.exists {
         None => LeaveStep::ReadProject(id.clone()),
+        Some(false) if !has_receipt && !young.is_zero() => {
+            LeaveStep::Wait(Reason::Deleting, String::new(), look_again(young, leaving.settling.settle))
+        }
         Some(false) => LeaveStep::Bury,
         Some(true) if has_receipt && !left.is_zero() => {
             LeaveStep::Wait(Reason::Deleting, String::new(), look_again(left, leaving.settling.settle))
         }
         Some(true) => announced(leaving, claim.clone().settled())?,
     })
+}
+
+/// Time until a project that is not found is not merely too young to be known.
+fn young_for(claim: &Claim, settling: &Settling) -> Duration {
+    let age = claim.created_time().map(|created| settling.now.duration_since(created));
+    let age = age.map_or(settling.settle, |age| Duration::try_from(age).unwrap_or_default());
+    settling.settle.saturating_sub(age)
 }
 
 /// The claim is `Deleting`, its owner is not being deleted, and nobody is waiting for the answer: when it is settled, a
@@ -193,4 +205,49 @@ pub(super) fn deletion_left(claim: &Claim, settling: &Settling) -> Duration {
 pub(super) fn until_proven(settling: &Settling) -> Duration {
     let left = settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default());
     left.max(Duration::from_millis(200))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::domain::claim::{Owner, Record};
+    use crate::domain::ids::ProjectName;
+
+    /// What follows for a project that nobody knows, so long after it was made and its deletion was announced.
+    fn unknown_after(seconds: i64) -> LeaveStep {
+        let born = Timestamp::from_second(1_700_000_000).unwrap();
+        let text = |text: &str| text.to_owned();
+        let (namespace, namespace_uid, name, uid) = (text("team"), text("n"), text("shop"), text("r"));
+        let project_name = ProjectName::try_from(text("shop")).unwrap();
+        let owner = Owner { namespace, namespace_uid, name, uid };
+        let (claim, _) = Claim::new(owner, text("default"), None, project_name).announce(born).unwrap();
+        let claim = claim.recovered(ProjectId::try_from(text("pr_1")).unwrap(), born).unwrap();
+        let claim = claim.settled().announce_deletion(born, Purpose::Delete).unwrap();
+        let record = Record { claim, key: None, uid: text("c"), resource_version: text("1") };
+        let settling = Settling {
+            now: born + SignedDuration::from_secs(seconds),
+            settle: Duration::from_secs(65),
+            seen_for: Duration::ZERO,
+            nothing_for: None,
+        };
+        leave(&Leaving {
+            policy: DeletionPolicy::Delete,
+            claim: &ClaimView::Present(Box::new(record)),
+            known_id: None,
+            is_settled_elsewhere: false,
+            is_in_flight: false,
+            reach: &Reach::Open,
+            settling: &settling,
+            seen: &OrphanSeen { evidence: None, exists: Some(false) },
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_project_that_is_too_young_to_be_known_is_not_buried_because_nobody_knows_it() {
+        assert!(matches!(unknown_after(1), LeaveStep::Wait(Reason::Deleting, ..)));
+        assert_eq!(unknown_after(65), LeaveStep::Bury);
+    }
 }

@@ -353,7 +353,7 @@ impl Model {
             let is_claimed = self.remote.get(&id).is_some_and(|project| project.is_claimed);
             Found { id, created_time, is_claimed, detail }
         });
-        Evidence { found }
+        Evidence { is_settled, found }
     }
 
     fn gone_for(&self) -> Option<Duration> {

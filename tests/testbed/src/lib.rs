@@ -1,6 +1,7 @@
 //! The test bed.
 
 pub mod canary;
+pub mod chaos;
 pub mod controlplane;
 pub mod emulator;
 pub mod eventually;

@@ -74,6 +74,7 @@ pub struct ApiProxy {
     url: String,
     rules: Rules,
     journal: Journal,
+    connections: Connections,
     _running: DropGuard,
 }
 
@@ -88,9 +89,10 @@ impl ApiProxy {
         let (rules, journal) = (Rules::default(), Journal::default());
         let running = CancellationToken::new();
         let relay = Relay { client, rules: rules.clone(), journal: journal.clone() };
-        tokio::spawn(accept(listener, relay, running.clone()));
+        let connections = Connections(Arc::new(Mutex::new(running.child_token())));
+        tokio::spawn(accept(listener, relay, running.clone(), connections.clone()));
         let url = format!("http://{address}");
-        Ok(Self { url, rules, journal, _running: running.drop_guard() })
+        Ok(Self { url, rules, journal, connections, _running: running.drop_guard() })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -111,6 +113,12 @@ impl ApiProxy {
     /// Takes all rules away.
     pub fn clear_rules(&self) {
         self.rules.clear();
+    }
+
+    /// Closes all connections that there are, watches included, whatever is on its way in them. Changes that the proxy
+    /// has read are made all the same, as by a real server. New connections are welcome.
+    pub fn cut_connections(&self) {
+        self.connections.cut();
     }
 
     /// All requests until now that could change something, in the order of their arrival.
@@ -141,10 +149,29 @@ impl Journal {
     }
 }
 
-async fn accept(listener: TcpListener, relay: Relay, running: CancellationToken) {
+/// What ends the connections of now.
+#[derive(Clone, Debug)]
+struct Connections(Arc<Mutex<CancellationToken>>);
+
+impl Connections {
+    fn cut(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+
+    /// The end of a connection that begins now.
+    fn next(&self, running: &CancellationToken) -> CancellationToken {
+        let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if token.is_cancelled() {
+            *token = running.child_token();
+        }
+        token.clone()
+    }
+}
+
+async fn accept(listener: TcpListener, relay: Relay, running: CancellationToken, connections: Connections) {
     while let Some(Ok((stream, _))) = running.run_until_cancelled(listener.accept()).await {
-        let (relay, running) = (relay.clone(), running.clone());
-        tokio::spawn(async move { running.run_until_cancelled(connection(stream, relay)).await });
+        let (relay, end) = (relay.clone(), connections.next(&running));
+        tokio::spawn(async move { end.run_until_cancelled(connection(stream, relay)).await });
     }
 }
 

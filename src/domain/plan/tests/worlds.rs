@@ -28,6 +28,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let found =
         (0..2_u8, -100..400_i64, proptest::bool::weighted(0.2), proptest::option::weighted(0.8, detail));
     proptest::option::weighted(0.7, found).prop_map(|found| Evidence {
+        is_settled: true,
         found: found.map(|(number, second, is_claimed, detail)| {
             let created_time = walk::start() + SignedDuration::from_secs(second);
             let at = |after: &i64| created_time + SignedDuration::from_secs(*after);

@@ -70,6 +70,7 @@ pub struct ControlPlane {
     controller_manager: Supervised,
     api_server: Supervised,
     etcd: Supervised,
+    api_server_start: startup::ApiServerStart,
     url: String,
     etcd_url: String,
     ca_pem: String,
@@ -163,6 +164,13 @@ impl ControlPlane {
             tail: self.log_tail(Part::ApiServer, 10),
             logs: self.data.path().join(startup::LOGS),
         })
+    }
+
+    /// Kills the API server (SIGKILL) and starts it again, on the same port and with the same etcd; returns when it is
+    /// ready. To its clients this is an outage of some seconds, with every watch and every request cut.
+    pub async fn restart_api_server(&mut self) -> Result<(), Error> {
+        let client = self.client().await?;
+        self.api_server_start.again(&mut self.api_server, &client, Duration::from_mins(1)).await
     }
 
     /// The process id of one of the programs.

@@ -83,10 +83,52 @@ struct Parts {
     controller_manager: Supervised,
     api_server: Supervised,
     etcd: Supervised,
+    api_server_start: ApiServerStart,
     url: String,
     etcd_url: String,
     pki: Pki,
     kubeconfig: kube::config::Kubeconfig,
+}
+
+/// How the API server is started, the first time and again.
+#[derive(Debug)]
+pub(super) struct ApiServerStart {
+    program: PathBuf,
+    flags: Vec<String>,
+    log: PathBuf,
+    data: PathBuf,
+}
+
+impl ApiServerStart {
+    pub(super) fn spawn(&self) -> Result<Supervised, Error> {
+        // Fewer garbage collections save a quarter of its CPU time, for memory that a test machine has.
+        let environment = [("GOGC", "400")];
+        Supervised::spawn(&self.program, self.flags.clone(), &environment, self.log.clone(), &self.data)
+            .map_err(Error::io(format!("run {}", self.program.display())))
+    }
+
+    /// Kills a running API server, starts it anew, and waits until it is ready. A port that another process has taken
+    /// in between is waited for.
+    pub(super) async fn again(
+        &self,
+        running: &mut Supervised,
+        client: &Client,
+        within: Duration,
+    ) -> Result<(), Error> {
+        running.kill();
+        *running = self.spawn()?;
+        let outcome = poll(within, async || match running.exited() {
+            None => crds::get(client, "/readyz").await.map(drop),
+            Some(status) => {
+                *running = self.spawn().map_err(|error| error.to_string())?;
+                Err(format!("it ended ({status})"))
+            }
+        })
+        .await;
+        let logs = self.log.parent().map(Path::to_path_buf).unwrap_or_default();
+        let (part, tail) = (Part::ApiServer.name(), running.log_tail(TAIL));
+        outcome.map_err(|reason| Error::NotReady { part, within, reason, tail, logs })
+    }
 }
 
 impl Parts {
@@ -95,6 +137,7 @@ impl Parts {
             controller_manager: self.controller_manager,
             api_server: self.api_server,
             etcd: self.etcd,
+            api_server_start: self.api_server_start,
             url: self.url,
             etcd_url: self.etcd_url,
             ca_pem: self.pki.ca_pem,
@@ -116,20 +159,26 @@ impl Launch<'_> {
         let kubeconfig = kubeconfig::with_certificate(&url, &pki.ca_pem, &pki.admin)?;
         write_kubeconfig(&self.data.join(KUBECONFIG), &kubeconfig)?;
         let client = client_for(kubeconfig.clone()).await?;
-        let mut api_server = self.api_server(&files, port, &etcd_url, &client).await?;
+        let api_server_start = ApiServerStart {
+            program: self.binaries.api_server.clone(),
+            flags: flags::api_server(&files, port, &etcd_url),
+            log: self.log(Part::ApiServer),
+            data: self.data.to_path_buf(),
+        };
+        let mut api_server = self.api_server(&api_server_start, &client).await?;
         let crds = &self.options.crds;
         crds::apply(&client, crds).await?;
         let check = async || crds::served(&client, crds).await;
         self.wait(Part::ApiServer, &mut api_server, check).await?;
         let controller_manager = self.controller_manager(&pki, &files, &url, &client).await?;
-        Ok(Parts { controller_manager, api_server, etcd, url, etcd_url, pki, kubeconfig })
+        Ok(Parts { controller_manager, api_server, etcd, api_server_start, url, etcd_url, pki, kubeconfig })
     }
 
     async fn etcd(&self) -> Result<(Supervised, String), Error> {
         let url = format!("http://127.0.0.1:{}", free_port()?);
         let name = format!("testbed-{}", uuid::Uuid::new_v4());
         let flags = flags::etcd(&name, &self.data.join("etcd"), &url);
-        let mut etcd = self.spawn(Part::Etcd, &self.binaries.etcd, flags, &[])?;
+        let mut etcd = self.spawn(Part::Etcd, &self.binaries.etcd, flags)?;
         install_crypto_provider();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|error| Error::io("make an HTTP client")(std::io::Error::other(error)))?;
@@ -137,17 +186,8 @@ impl Launch<'_> {
         Ok((etcd, url))
     }
 
-    async fn api_server(
-        &self,
-        files: &PkiFiles,
-        port: u16,
-        etcd_url: &str,
-        client: &Client,
-    ) -> Result<Supervised, Error> {
-        let flags = flags::api_server(files, port, etcd_url);
-        // Fewer garbage collections save a quarter of its CPU time, for memory that a test machine has.
-        let environment = [("GOGC", "400")];
-        let mut server = self.spawn(Part::ApiServer, &self.binaries.api_server, flags, &environment)?;
+    async fn api_server(&self, start: &ApiServerStart, client: &Client) -> Result<Supervised, Error> {
+        let mut server = start.spawn()?;
         let check = async || crds::get(client, "/readyz").await.map(drop);
         self.wait(Part::ApiServer, &mut server, check).await?;
         Ok(server)
@@ -166,21 +206,14 @@ impl Launch<'_> {
         write_kubeconfig(&path, &kubeconfig::with_certificate(url, &pki.ca_pem, &pki.controller_manager)?)?;
         let flags = flags::controller_manager(files, &path);
         let part = Part::ControllerManager;
-        let mut process = self.spawn(part, &self.binaries.controller_manager, flags, &[])?;
+        let mut process = self.spawn(part, &self.binaries.controller_manager, flags)?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
         self.wait(part, &mut process, async || crds::get(client, account).await.map(drop)).await?;
         Ok(process)
     }
 
-    fn spawn(
-        &self,
-        part: Part,
-        program: &Path,
-        arguments: Vec<String>,
-        environment: &[(&str, &str)],
-    ) -> Result<Supervised, Error> {
-        let log = self.logs().join(format!("{}.log", part.name()));
-        Supervised::spawn(program, arguments, environment, log, self.data)
+    fn spawn(&self, part: Part, program: &Path, arguments: Vec<String>) -> Result<Supervised, Error> {
+        Supervised::spawn(program, arguments, &[], self.log(part), self.data)
             .map_err(Error::io(format!("run {}", program.display())))
     }
 
@@ -204,6 +237,10 @@ impl Launch<'_> {
         }
         let within = self.options.start_within;
         outcome.map_err(|reason| Error::NotReady { part: part.name(), within, reason, tail, logs })
+    }
+
+    fn log(&self, part: Part) -> PathBuf {
+        self.logs().join(format!("{}.log", part.name()))
     }
 
     fn logs(&self) -> PathBuf {

@@ -105,14 +105,21 @@ impl Supervised {
     }
 }
 
-impl Drop for Supervised {
-    fn drop(&mut self) {
+impl Supervised {
+    /// Kills the program by SIGKILL and waits for its end; nothing happens where that has been done.
+    pub(crate) fn kill(&mut self) {
         // SIGKILL on purpose: the data is thrown away, and SIGTERM would take the API server seconds.
         // An error means that the shell has ended, and with it the child.
         if let Some(mut pipe) = self.shell.stdin.take() {
             let _ended = pipe.write_all(b"stop\n");
         }
         let _reaped = self.shell.wait();
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

@@ -62,6 +62,7 @@ Faults ({"kind": ...}):
   forbidden                       bad_request {message}
   short_body                      cut_json                        without_member {name}
   set_member {name, value}        extra_members                   commit_late {gate, answer: cut|gateway_timeout}
+  twice {answer: first|second}
 
 Example: the answer to the next creation is lost after the project was made:
   curl -X POST -H 'Content-Type: application/json' \

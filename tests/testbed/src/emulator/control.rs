@@ -189,6 +189,11 @@ impl Control {
         self.inject(FaultRule::new(fault).organization(organization).operation(operation).times(times))
     }
 
+    /// Whether a rule is in force: not taken back, and not used up.
+    pub fn is_in_force(&self, id: u64) -> bool {
+        self.shared.lock().rules.active().iter().any(|active| active.id == id)
+    }
+
     /// Takes a rule back. False: it is used up or was never there.
     pub fn clear_fault(&self, id: u64) -> bool {
         self.shared.lock().rules.retain(|active| active.id != id) > 0

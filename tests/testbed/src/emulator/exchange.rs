@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::answer::{Answer, Delivery, cut_response};
 use super::auth::{Caller, Credentials};
 use super::errors::Refusal;
-use super::faults::{Fault, Point, Subject, Taken, members};
+use super::faults::{Fault, Point, Subject, Taken, Which, members};
 use super::journal::{Arrival, Operation, Outcome};
 use super::operations::{self, Done};
 use super::settings::{self, Gone};
@@ -221,7 +221,13 @@ impl Exchange {
             }
             return;
         }
-        let answer = self.commit(&admitted);
+        let mut answer = self.commit(&admitted);
+        if let Some(Fault::Twice { answer: which }) = fault {
+            let second = self.commit(&admitted);
+            if *which == Which::Second {
+                answer = second;
+            }
+        }
         self.wait(Point::AfterCommit, &admitted.faults).await;
         let answer = match &admitted.faults.answer {
             Some(fault) => fault.alter(answer, &self.request_id),

@@ -29,6 +29,16 @@ pub enum LateAnswer {
     GatewayTimeout,
 }
 
+/// Which answer to a request that is handled twice the caller gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// The first one came in time; the repetition was one too many.
+    First,
+    /// The first one was lost on its way to the gateway.
+    Second,
+}
+
 /// What goes wrong. All errors carry the three rate headers, as every answer does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -112,6 +122,12 @@ pub enum Fault {
         status: u16,
         /// Any JSON.
         body: Value,
+    },
+    /// The request is handled twice, one after the other, as by a gateway that repeats it; the caller gets one of the two
+    /// answers.
+    Twice {
+        /// Which.
+        answer: Which,
     },
     /// The caller hears a failure at once; the effect happens when the gate of this name lets it, if it is still valid then.
     CommitLate {

@@ -44,7 +44,7 @@ mod snapshot;
 mod state;
 
 pub use control::Control;
-pub use faults::{Fault, FaultRule, LateAnswer, Point};
+pub use faults::{Fault, FaultRule, LateAnswer, Point, Which};
 pub use gates::Gate;
 pub(crate) use identifiers::redact;
 pub use identifiers::{KEY_MARKER, ORG_KEY_MARKER};

@@ -1,11 +1,12 @@
 //! The real binary as a child process: its signals, its probes, its log, its end.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use composio_operator::process::settings::{Election, LogFormat, Settings};
@@ -51,6 +52,16 @@ impl Child {
     /// Starts it and waits only until it serves its probes. It takes a free port of its own; the `http_address` of the
     /// settings does not count.
     pub async fn launch(binary: &str, settings: &Settings, kubeconfig: &Kubeconfig) -> Self {
+        Self::launch_logging(binary, settings, kubeconfig, "trace").await
+    }
+
+    /// The same with another filter of the log, for a process that would write more than it works.
+    pub async fn launch_logging(
+        binary: impl AsRef<OsStr>,
+        settings: &Settings,
+        kubeconfig: &Kubeconfig,
+        filter: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("kubeconfig.yaml");
         write_kubeconfig(&path, kubeconfig).expect("a file");
@@ -59,7 +70,7 @@ impl Child {
         let settings = Settings { http_address: ([127, 0, 0, 1], 0).into(), ..settings.clone() };
         let child = Command::new(binary)
             .env("KUBECONFIG", &path)
-            .env("RUST_LOG", "trace")
+            .env("RUST_LOG", filter)
             .args(arguments(&settings))
             .stdin(Stdio::null())
             .stdout(output)
@@ -187,6 +198,11 @@ impl Child {
         .await;
     }
 
+    /// How it has ended; `None` while it runs.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
     fn still_runs(&mut self) -> Result<(), String> {
         match self.process.try_wait() {
             Ok(None) => Ok(()),
@@ -214,7 +230,8 @@ impl Child {
         self.directory.path().join(LOG)
     }
 
-    fn log_tail(&self) -> String {
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 use kube::config::Kubeconfig;
 use rustix::process::{Pid, Signal, test_kill_process};
 use testbed::controlplane::{ControlPlane, Error, Options, Part, client_for};
@@ -92,6 +92,27 @@ async fn nothing_outlives_a_parent_that_is_killed() -> anyhow::Result<()> {
     served?;
     let started = started?;
     eventually("programs and data are gone", SOON, async || started.gone()).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_restarted_is_at_the_same_place_with_the_same_objects() -> anyhow::Result<()> {
+    let mut control_plane =
+        ControlPlane::start(Options::with_crds([definition("gadgets", "Gadget")?])).await?;
+    let client = control_plane.client().await?;
+    let api = objects(&client, "default", "Gadget");
+    let gadget = serde_json::from_value(serde_json::json!({
+        "apiVersion": "testbed.example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}
+    }))?;
+    api.create(&PostParams::default(), &gadget).await?;
+    let (url, pid) = (control_plane.url().to_owned(), control_plane.pid(Part::ApiServer));
+    control_plane.restart_api_server().await?;
+    assert_eq!(control_plane.url(), url);
+    assert_ne!(control_plane.pid(Part::ApiServer), pid);
+    // It is ready a moment before it serves all kinds.
+    let found =
+        eventually("the object is there", SOON, async || api.get("one").await.map_err(|e| e.to_string()));
+    assert_eq!(found.await.metadata.name.as_deref(), Some("one"));
     Ok(())
 }
 

@@ -113,6 +113,31 @@ async fn a_cut_leaves_the_sender_in_the_dark() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn all_connections_can_be_cut_and_new_ones_are_welcome() -> anyhow::Result<()> {
+    let scene = scene().await?;
+    let params = WatchParams::default().fields("metadata.name=one");
+    let mut events = scene.through.watch(&params, "0").await?.boxed();
+    let gate = Gate::new();
+    scene.proxy.on(Match::mutating().times(1), Action::hold_before(&gate));
+    let api = scene.through.clone();
+    let sender = tokio::spawn(async move { api.create(&PostParams::default(), &config_map("held")).await });
+    tokio::time::timeout(SOON, gate.reached()).await?;
+    scene.proxy.cut_connections();
+    let answer = tokio::time::timeout(SOON, sender).await??;
+    assert!(!matches!(answer, Ok(_) | Err(kube::Error::Api(_))), "no answer came: {answer:?}");
+    let end = tokio::time::timeout(SOON, events.try_next()).await?;
+    assert!(!matches!(end, Ok(Some(_))), "the watch has ended: {end:?}");
+    gate.open();
+    eventually("what was sent is done", SOON, async || match scene.exists("held").await {
+        Ok(true) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    scene.create("one").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_hook_after_the_answer_runs_before_it_is_relayed() -> anyhow::Result<()> {
     let scene = scene().await?;
     let seen = Arc::new(Mutex::new(Vec::new()));

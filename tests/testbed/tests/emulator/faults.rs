@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testbed::emulator::{Fault, FaultRule, Operation, OrganizationOptions, Outcome, Point};
+use testbed::emulator::{Fault, FaultRule, Operation, OrganizationOptions, Outcome, Point, Which};
 
 use super::{World, names, send};
 
@@ -150,6 +150,23 @@ async fn a_lost_regenerate_answer_kills_the_old_key_and_loses_the_new_one() {
     assert!(call.send().await.is_err());
     assert_eq!(world.categories(&old).await.status, 401);
     assert_eq!(world.control.project(&id).unwrap().keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_can_be_handled_twice_with_one_of_the_two_answers() {
+    let (_, got, exists) = create_under(Fault::Twice { answer: Which::First }).await;
+    assert!(got.unwrap().status == 200 && exists);
+    let (_, got, exists) = create_under(Fault::Twice { answer: Which::Second }).await;
+    assert!(got.unwrap().error().0 == 409 && exists);
+    for (answer, lives) in [(Which::First, 401), (Which::Second, 200)] {
+        let world = World::new().await;
+        let (id, _) = world.project("shop").await;
+        world.control.fault(&world.acme.id, Operation::Regenerate, Fault::Twice { answer }, 1);
+        let call = world.organization(Method::POST, &format!("/{id}/regenerate_api_key"));
+        let key = send(call).await.json()["api_key"]["key"].as_str().unwrap().to_owned();
+        assert_eq!(world.categories(&key).await.status, lives, "the key of the {answer:?} answer");
+        assert_eq!(world.control.project(&id).unwrap().keys.len(), 1);
+    }
 }
 
 #[tokio::test]

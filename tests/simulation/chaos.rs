@@ -1,0 +1,235 @@
+//! What goes wrong, and what people do, at moments that nobody chose: users, third parties at Composio, processes.
+
+use composio_operator::domain::takeover::MissingPolicy;
+use composio_operator::domain::world::DeletionPolicy;
+
+use crate::cluster::{Key, NAMES, NAMESPACES, Spec};
+use crate::process::Process;
+use crate::realm::{MINUTE, Realm, SECOND};
+use crate::remote::Look;
+
+/// Names that resources may render, and third parties may take.
+const PROJECTS: [&str; 4] = ["prod-shop", "prod-pair-0", "prod-own-1", "prod-books"];
+/// Names of Secrets in each namespace.
+const SECRETS: usize = 3;
+const POLICIES: [DeletionPolicy; 4] =
+    [DeletionPolicy::Retain, DeletionPolicy::Retain, DeletionPolicy::Delete, DeletionPolicy::DeleteAndRevoke];
+/// Kinds of settings, see `driver::settings`.
+const SETTINGS: usize = 4;
+
+/// One thing happens.
+pub(crate) fn act(realm: &mut Realm) {
+    match realm.dice.below(40) {
+        0..=20 => user(realm),
+        21..=25 => third_party(realm),
+        26 => mode(realm),
+        _ => process(realm),
+    }
+}
+
+fn any_key(realm: &mut Realm) -> Key {
+    (realm.dice.below(NAMESPACES), realm.dice.below(NAMES))
+}
+
+fn spec(realm: &mut Realm, key: Key) -> Spec {
+    let dice = &mut realm.dice;
+    Spec {
+        project_name: dice.once_in(5).then(|| "books".to_owned()),
+        settings: dice.below(SETTINGS),
+        secret: if dice.once_in(6) { dice.below(SECRETS) } else { key.1 },
+        suspend: dice.once_in(12),
+        policy: *dice.pick(&POLICIES).unwrap(),
+        on_missing: if dice.once_in(2) { MissingPolicy::Recreate } else { MissingPolicy::Report },
+    }
+}
+
+fn user(realm: &mut Realm) {
+    let key = any_key(realm);
+    let secret = (key.0, realm.dice.below(SECRETS));
+    match realm.dice.below(24) {
+        0..=7 => {
+            if realm.cluster.is_open(key.0) && !realm.cluster.resources.contains_key(&key) {
+                let spec = spec(realm, key);
+                realm.count("a resource was created");
+                realm.tell(|| format!("a user creates {key:?} {spec:?}"));
+                realm.cluster.make_resource(key, spec);
+            }
+        }
+        8..=11 => {
+            if realm.cluster.resources.contains_key(&key) {
+                realm.count("a resource was deleted");
+                realm.tell(|| format!("a user deletes {key:?}"));
+                realm.cluster.delete_resource(key);
+            }
+        }
+        12 | 13 => edit(realm, key),
+        14 | 15 => {
+            realm.tell(|| format!("a user deletes Secret {secret:?}"));
+            if realm.cluster.secrets.remove(&secret).is_some() {
+                realm.count("a Secret was deleted");
+            }
+        }
+        16 => {
+            if realm.cluster.is_open(key.0) {
+                realm.count("a Secret was made or changed by a user");
+                realm.tell(|| format!("a user changes Secret {secret:?}"));
+                let is_key_lost = realm.dice.once_in(2);
+                realm.cluster.user_writes_secret(secret, |secret| {
+                    secret.is_edited = true;
+                    if is_key_lost {
+                        secret.key = None;
+                    }
+                });
+            }
+        }
+        17 => drop(realm.cluster.write_status(key, None, None, None)),
+        18 if realm.dice.once_in(3) => end_namespace(realm, key.0),
+        19..=21 => {
+            if realm.cluster.namespace_uid(key.0).is_none() {
+                realm.count("a namespace was made again");
+                realm.tell(|| format!("namespace {} is made again", key.0));
+                realm.cluster.make_namespace(key.0);
+            }
+        }
+        22 => realm.cluster.ask(key),
+        _ => {}
+    }
+}
+
+fn edit(realm: &mut Realm, key: Key) {
+    let wanted = spec(realm, key);
+    let kind = realm.dice.below(7);
+    realm.tell(|| format!("a user edits {key:?}, {kind}: {wanted:?}"));
+    let found = realm.cluster.resources.get(&key);
+    let leaving =
+        found.filter(|found| found.is_leaving && kind == 4 && wanted.policy == DeletionPolicy::Retain);
+    if let Some(uid) = leaving.map(|found| found.uid.clone()) {
+        realm.count("a policy was withdrawn while its resource was being deleted");
+        let now = realm.now;
+        realm.laws.withdrawn.insert(uid, now);
+    }
+    realm.cluster.edit(key, |spec| match kind {
+        0 | 1 => spec.suspend = !spec.suspend,
+        2 => spec.settings = wanted.settings,
+        3 => spec.secret = wanted.secret,
+        4 => spec.policy = wanted.policy,
+        5 => spec.on_missing = wanted.on_missing,
+        // Once set it is neither changed nor removed.
+        _ => spec.project_name = spec.project_name.take().or(wanted.project_name),
+    });
+}
+
+/// A namespace with all its content is deleted, which takes at least five seconds.
+fn end_namespace(realm: &mut Realm, namespace: usize) {
+    let content = realm.now + realm.dice.between(0, SECOND);
+    let end = content + realm.dice.between(5 * SECOND, 20 * SECOND);
+    if let Some(found) = &mut realm.cluster.namespaces[namespace]
+        && found.ends.is_none()
+    {
+        found.ends = Some((content, end));
+        realm.count("a namespace was deleted");
+        realm.tell(|| format!("namespace {namespace} is deleted"));
+    }
+}
+
+fn third_party(realm: &mut Realm) {
+    let name = *realm.dice.pick(&PROJECTS).unwrap();
+    let now = realm.now;
+    let living = realm.remote.living(name).map(|project| project.id.clone());
+    let is_theirs = living.as_ref().and_then(|id| realm.remote.get(id)).is_some_and(|found| !found.is_ours());
+    match (realm.dice.below(12), living) {
+        (0..=3, None) => {
+            let looks = [Look::TwoKeys, Look::Used, Look::NoKey, Look::Untouched];
+            let look = *realm.dice.pick(&looks).unwrap();
+            realm.count("somebody else made a project");
+            realm.tell(|| format!("somebody else creates {name} {look:?}"));
+            realm.remote.third_creates(&mut realm.dice, now, name, look);
+        }
+        (at, Some(id)) if at == 4 || (at <= 9 && is_theirs) => {
+            realm.count("somebody else deleted a project");
+            realm.tell(|| format!("somebody else deletes {name} {id}"));
+            if let Some(project) = realm.remote.get_mut(&id) {
+                project.is_touched = true;
+            }
+            realm.remote.end(&mut realm.dice, now, &id);
+        }
+        (8 | 9, Some(id)) => {
+            let revokes = realm.dice.once_in(2);
+            realm.count("somebody else changed keys");
+            realm.tell(|| format!("somebody else changes keys of {name} {id}, revokes: {revokes}"));
+            realm.remote.third_changes_keys(&id, now, revokes);
+        }
+        (10, Some(id)) => {
+            if let Some(project) = realm.remote.get_mut(&id) {
+                project.is_used = true;
+                project.is_touched = true;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The organization changes.
+fn mode(realm: &mut Realm) {
+    let is_on = !realm.dice.once_in(4);
+    match realm.dice.below(4) {
+        0 => realm.remote.can_regenerate = is_on,
+        1 => realm.remote.shows_key = is_on,
+        2 => realm.remote.can_delete = is_on,
+        _ => realm.remote.has_settings = is_on,
+    }
+}
+
+fn process(realm: &mut Realm) {
+    let alive: Vec<usize> = (0..realm.processes.len()).filter(|at| realm.processes[*at].is_alive).collect();
+    let Some(&at) = realm.dice.pick(&alive) else { return };
+    let now = realm.now;
+    match realm.dice.below(10) {
+        0..=2 => {
+            realm.count("a crash");
+            realm.tell(|| format!("p{at} crashes"));
+            realm.processes[at].is_alive = false;
+            if alive.len() == 1 {
+                start(realm);
+            }
+        }
+        3 | 4 if alive.len() < 3 => {
+            realm.count("a takeover");
+            let retires = now + realm.dice.between(0, 3 * MINUTE);
+            realm.tell(|| format!("p{at} is deposed, and runs until {retires}"));
+            for old in alive {
+                realm.processes[old].retires.get_or_insert(retires);
+            }
+            start(realm);
+        }
+        5..=7 => {
+            realm.count("a process was stopped for a while");
+            let longest = if realm.dice.once_in(2) { 10 * SECOND } else { 4 * MINUTE };
+            let until = now + realm.dice.between(0, longest);
+            realm.tell(|| format!("p{at} is stopped until {until}"));
+            realm.processes[at].paused_until = until;
+        }
+        _ => {}
+    }
+}
+
+/// A new process.
+pub(crate) fn start(realm: &mut Realm) {
+    let process = Process::new(&realm.cluster, &mut realm.dice, realm.now);
+    realm.processes.push(process);
+}
+
+/// From now on nothing goes wrong, nobody changes anything, and one process leads.
+pub(crate) fn calm(realm: &mut Realm) {
+    realm.tell(|| "from here on nothing goes wrong".to_owned());
+    realm.is_calm = true;
+    for process in &mut realm.processes {
+        process.is_alive = false;
+    }
+    for namespace in 0..NAMESPACES {
+        if realm.cluster.namespace_uid(namespace).is_none() {
+            realm.cluster.make_namespace(namespace);
+        }
+    }
+    start(realm);
+}
