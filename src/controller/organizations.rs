@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use crate::composio::{BootInstant, Client};
-use crate::crd::ComposioOrganization;
+use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::Reach;
@@ -103,11 +103,16 @@ fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
     (reach, Some(organization))
 }
 
+/// What a person can ask for: the spec's generation, and the value of the annotation.
+type Asked = (Option<i64>, Option<String>);
+
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
     known: RwLock<HashMap<String, Known>>,
     breakers: Mutex<HashMap<String, Breaker>>,
+    /// By UID: generation and request of the last look.
+    asked: Mutex<HashMap<String, Asked>>,
     objects: OnceLock<Store<ComposioOrganization>>,
 }
 
@@ -128,6 +133,13 @@ impl Organizations {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
+    }
+
+    /// Whether this look is the first one with this spec and this request for a look.
+    pub fn is_asked(&self, object: &ComposioOrganization) -> bool {
+        let now = (object.metadata.generation, object.annotations().get(RECONCILE_ANNOTATION).cloned());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(object.uid().unwrap_or_default(), now.clone()).is_none_or(|before| before != now)
     }
 
     /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
