@@ -9,6 +9,8 @@ pub(crate) enum Guard {
     CompareAndSwap,
     /// Nothing is sent long after the look that decided it.
     SendGate,
+    /// The gate counts from the look, which dates the announcement.
+    GateFromLook,
     /// A creation is settled by the server's clock.
     SettleByServerClock,
     /// A creation is settled by the own clock, since its first sight.
@@ -61,6 +63,36 @@ pub(crate) enum Guard {
 
 impl Guard {
     /// Those without which a history of moderate length breaks a law.
+    pub(crate) const ALL: [Guard; 28] = [
+        Guard::ClaimBeforeCall,
+        Guard::CompareAndSwap,
+        Guard::SendGate,
+        Guard::GateFromLook,
+        Guard::SettleByServerClock,
+        Guard::SettleByOwnClock,
+        Guard::TwoEmptyWalks,
+        Guard::Window,
+        Guard::Untouched,
+        Guard::AlreadyClaimed,
+        Guard::OtherAttemptOpen,
+        Guard::AnswerMerged,
+        Guard::OwnAttemptOnly,
+        Guard::Discard,
+        Guard::KeyAnnounced,
+        Guard::KeySettle,
+        Guard::DoubtfulKey,
+        Guard::LiveOwner,
+        Guard::PublishGate,
+        Guard::NamespaceUid,
+        Guard::HolderAlive,
+        Guard::InFlight,
+        Guard::OrphanSettle,
+        Guard::ForeignSecret,
+        Guard::DeletionSettle,
+        Guard::PolicyInForce,
+        Guard::LeavingSettle,
+        Guard::TwoWitnesses,
+    ];
     pub(crate) const PROVEN: [Guard; 10] = [
         Guard::ClaimBeforeCall,
         Guard::CompareAndSwap,
