@@ -1,5 +1,7 @@
 //! The guards of the safety protocols. Each one can be taken away, and then the laws must find out.
 
+use crate::weather::Bias;
+
 /// One guard; what goes without it is written where it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Guard {
@@ -62,6 +64,30 @@ pub(crate) enum Guard {
 }
 
 impl Guard {
+    /// The kind of trouble in which its absence shows soonest.
+    pub(crate) fn bias(self) -> Bias {
+        match self {
+            Guard::SendGate
+            | Guard::GateFromLook
+            | Guard::PublishGate
+            | Guard::LiveOwner
+            | Guard::HolderAlive => Bias::Stops,
+            Guard::PolicyInForce => Bias::Withdrawals,
+            Guard::TwoWitnesses => Bias::Overlooking,
+            Guard::SettleByServerClock
+            | Guard::SettleByOwnClock
+            | Guard::InFlight
+            | Guard::AnswerMerged
+            | Guard::LeavingSettle
+            | Guard::OrphanSettle
+            | Guard::DeletionSettle
+            | Guard::KeySettle
+            | Guard::DoubtfulKey => Bias::LostAnswers,
+            Guard::Untouched | Guard::Window | Guard::AlreadyClaimed => Bias::Strangers,
+            _ => Bias::None,
+        }
+    }
+
     /// Those without which a history of moderate length breaks a law.
     pub(crate) const ALL: [Guard; 28] = [
         Guard::ClaimBeforeCall,

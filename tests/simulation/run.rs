@@ -14,6 +14,7 @@ use crate::ending;
 use crate::guard::Guard;
 use crate::laws;
 use crate::realm::{Ctx, MINUTE, NEVER, Park, Realm, Role, SECOND, Shared, Task, Time};
+use crate::weather::Weather;
 
 /// One unlucky or strange thing per so many steps, on average: one of these.
 const CHAOS: [u32; 4] = [10, 20, 40, 80];
@@ -55,8 +56,14 @@ struct Simulation {
 }
 
 /// Lives through a history of about `length` steps.
-pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -> History {
-    let mut realm = Realm::new(seed, removed, tells);
+pub(crate) fn run(
+    seed: u64,
+    length: u64,
+    weather: Option<Weather>,
+    removed: Option<Guard>,
+    tells: bool,
+) -> History {
+    let mut realm = Realm::new(seed, weather, removed, tells);
     chaos::start(&mut realm);
     let shared = Rc::new(Shared { realm: RefCell::new(realm), park: Cell::new(Park::Until(0)) });
     let mut simulation = Simulation { shared, tasks: Vec::new(), steps: 0 };
