@@ -11,6 +11,7 @@ use composio_operator::domain::reason::Reason;
 use crate::cluster::{Key, Resource, resource_name};
 use crate::driver::settings_of;
 use crate::realm::Realm;
+use crate::remote::Project;
 
 /// Checks it all.
 pub(crate) fn check(realm: &mut Realm) {
@@ -124,10 +125,20 @@ fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> boo
     claimed.is(published) && is_alive && is_set && record.claim.attempts().is_empty()
 }
 
+/// Whoever announced it renders another name meanwhile. When the name is put back, it is found.
+fn is_awaited(realm: &Realm, project: &Project) -> bool {
+    let claim = realm.cluster.claims.get(&project.name).map(|record| &record.claim);
+    let owner = claim.filter(|claim| !claim.attempts().is_empty()).map(|claim| &claim.owner().uid);
+    realm.laws.outcomes.values().any(|(uid, outcome)| {
+        Some(uid) == owner && matches!(outcome, Outcome::Step(Step::Stall(Reason::SpecInvalid, _)))
+    })
+}
+
 fn leaks(realm: &mut Realm) {
     let unclaimed = realm.remote.projects.iter().find(|project| {
         let is_known = !project.is_touched && !realm.laws.mistaken.contains(&project.name);
-        project.is_alive && project.is_ours() && is_known && realm.claim_of(&project.id).is_none()
+        let is_kept = realm.claim_of(&project.id).is_some() || is_awaited(realm, project);
+        project.is_alive && project.is_ours() && is_known && !is_kept
     });
     let told =
         unclaimed.map(|project| format!("no project of ours has leaked: {} {}", project.name, project.id));
