@@ -11,7 +11,6 @@ use composio_operator::domain::reason::Reason;
 use crate::cluster::{Key, Resource, resource_name};
 use crate::driver::settings_of;
 use crate::realm::Realm;
-use crate::remote::Project;
 
 /// Checks it all.
 pub(crate) fn check(realm: &mut Realm) {
@@ -97,7 +96,6 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
             Reason::SettingsIncomplete | Reason::SettingsUnavailable => !realm.remote.has_settings,
             Reason::KeyRejected => is_excused,
             Reason::ProjectMissing => project.is_none_or(|project| !project.is_alive),
-            Reason::SpecInvalid => resource.known_as.as_ref().is_some_and(|known| *known != name),
             _ => false,
         },
         Outcome::Failed(failure, _) => match failure.reason {
@@ -125,19 +123,10 @@ fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> boo
     claimed.is(published) && is_alive && is_set && record.claim.attempts().is_empty()
 }
 
-/// Whoever announced it renders another name meanwhile. When the name is put back, it is found.
-fn is_awaited(realm: &Realm, project: &Project) -> bool {
-    let claim = realm.cluster.claims.get(&project.name).map(|record| &record.claim);
-    let owner = claim.filter(|claim| !claim.attempts().is_empty()).map(|claim| &claim.owner().uid);
-    realm.laws.outcomes.values().any(|(uid, outcome)| {
-        Some(uid) == owner && matches!(outcome, Outcome::Step(Step::Stall(Reason::SpecInvalid, _)))
-    })
-}
-
 fn leaks(realm: &mut Realm) {
     let unclaimed = realm.remote.projects.iter().find(|project| {
         let is_known = !project.is_touched && !realm.laws.mistaken.contains(&project.name);
-        let is_kept = realm.claim_of(&project.id).is_some() || is_awaited(realm, project);
+        let is_kept = realm.claim_of(&project.id).is_some();
         project.is_alive && project.is_ours() && is_known && !is_kept
     });
     let told =
