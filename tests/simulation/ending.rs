@@ -94,7 +94,8 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
             Reason::RebindDenied => !is_mine && record.is_some(),
             Reason::KeyUnavailable => !realm.remote.can_regenerate,
             Reason::SettingsIncomplete | Reason::SettingsUnavailable => !realm.remote.has_settings,
-            Reason::KeyRejected => is_excused,
+            // Also a key that came late, while the next regenerate may have killed it.
+            Reason::KeyRejected => is_excused || record.is_some_and(|record| record.claim.is_key_doubtful()),
             Reason::ProjectMissing => project.is_none_or(|project| !project.is_alive),
             _ => false,
         },

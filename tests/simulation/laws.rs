@@ -31,6 +31,8 @@ pub(crate) struct Laws {
     deletions: BTreeSet<(String, ProjectId)>,
     /// When the policy of a resource (UID) that is being deleted was withdrawn.
     pub(crate) withdrawn: BTreeMap<String, Time>,
+    /// When a resource (UID) was last there and not being deleted.
+    last_wanted: BTreeMap<String, Time>,
     /// An answer could not be stored for so long that it was given up.
     pub(crate) has_given_up: bool,
 }
@@ -58,6 +60,22 @@ impl Realm {
 
     fn is_alive(&self, uid: &str) -> bool {
         self.cluster.resources.values().any(|found| found.uid == uid)
+    }
+
+    /// Notes which resources are there and not being deleted.
+    pub(crate) fn note_wanted(&mut self) {
+        let now = self.now;
+        for found in self.cluster.resources.values().filter(|found| !found.is_leaving) {
+            match self.laws.last_wanted.get_mut(&found.uid) {
+                Some(time) => *time = now,
+                None => drop(self.laws.last_wanted.insert(found.uid.clone(), now)),
+            }
+        }
+    }
+
+    /// Whether a resource was there a gate ago and not being deleted.
+    fn was_wanted(&self, uid: &str) -> bool {
+        self.laws.last_wanted.get(uid).is_some_and(|time| self.now - time <= GATE)
     }
 
     fn is_ours(&self, id: &ProjectId) -> bool {
@@ -151,6 +169,8 @@ pub(crate) fn sent(
             realm.count("a creation was sent");
             let is_announced = was_announced(realm, "create");
             realm.law(is_announced, "no creation without its announcement in a claim");
+            let is_wanted = announced.is_some_and(|(record, _)| realm.was_wanted(&record.claim.owner().uid));
+            realm.law(is_wanted, "nothing is created for a resource that is gone");
             let same =
                 |other: &Mutation| matches!(other, Mutation::Create { name: known, .. } if known == name);
             let is_open = realm.remote.pending.iter().any(|request| same(&request.mutation));
@@ -382,6 +402,8 @@ pub(crate) fn absorbed(realm: &mut Realm, announced: &Record, answer: &Answer, i
 /// A published Secret was written, for the owner of `record`.
 pub(crate) fn secret_written(realm: &mut Realm, at: SecretKey, before: Option<&Secret>, record: &Record) {
     let owner = record.claim.owner();
+    let is_wanted = realm.was_wanted(&owner.uid);
+    realm.law(is_wanted, "nothing is published for a resource that is gone");
     let is_home = realm.cluster.namespace_uid(at.0) == Some(&owner.namespace_uid);
     realm.law(is_home, "a key lands in its owner's namespace only");
     let is_key = |secret: &Secret| {

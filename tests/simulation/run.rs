@@ -149,7 +149,10 @@ impl Simulation {
             return false;
         }
         self.steps += 1;
-        self.with(|realm| realm.now = realm.now.max(time));
+        self.with(|realm| {
+            realm.now = realm.now.max(time);
+            realm.note_wanted();
+        });
         match next {
             Next::Task(at) => self.poll(at),
             Next::Commit => self.with(commit),
