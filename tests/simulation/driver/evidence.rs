@@ -6,7 +6,6 @@ use composio_operator::domain::evidence::{Evidence, Found, in_window};
 use composio_operator::domain::ids::ProjectId;
 
 use super::sabotage;
-use crate::guard::Guard;
 use crate::process::SETTLE;
 use crate::realm::{Ctx, timestamp};
 
@@ -27,7 +26,6 @@ pub(super) async fn walk(ctx: &Ctx, record: &Record) -> Result<Evidence, CallErr
     let Some((id, created_time)) = listed else { return Ok(Evidence { is_settled, found: None }) };
     let is_claimed = ctx.read(|realm| is_claimed(realm, &id, name)).await;
     let is_claimed = is_claimed.map_err(|error| CallError::NotSent(error.to_string()))?;
-    let is_claimed = is_claimed && ctx.has(Guard::AlreadyClaimed);
     let created_time = sabotage::created_time(ctx, created_time, attempts);
     let is_candidate = !is_claimed && in_window(attempts, created_time, SETTLE);
     let detail = match is_candidate {
@@ -47,9 +45,6 @@ fn is_claimed(realm: &crate::realm::Realm, id: &ProjectId, except: &str) -> bool
 pub(super) async fn is_gone(ctx: &Ctx, id: &ProjectId) -> Result<bool, CallError> {
     if ctx.look(|realm| realm.remote.read(id, realm.now)).await?.is_some() {
         return Ok(false);
-    }
-    if !ctx.has(Guard::TwoWitnesses) {
-        return Ok(true);
     }
     ctx.look(|realm| !realm.remote.lists(id, realm.now)).await
 }

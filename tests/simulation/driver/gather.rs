@@ -58,7 +58,7 @@ pub(super) async fn gather(
     let world = World {
         owner,
         is_held,
-        is_in_flight: sabotage::is_in_flight(ctx, name),
+        is_in_flight: ctx.process(|process| process.in_flight.contains(name)),
         secret: sabotage::secret(ctx, secrets::view(secret.as_ref(), desired, known)),
         settling,
         unproven_key: None,

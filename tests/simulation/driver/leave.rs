@@ -52,7 +52,7 @@ pub(super) async fn pass(ctx: &Ctx, key: Key, object: &Rc<Resource>) -> Result<S
             claim: &claim,
             known_id: subject.known_id.as_ref().filter(|_| !done.is_settled),
             is_settled_elsewhere: is_settled_elsewhere(ctx, record, known_id).await?,
-            is_in_flight: name.is_some_and(|name| sabotage::is_in_flight(ctx, &name)),
+            is_in_flight: name.is_some_and(|name| ctx.process(|process| process.in_flight.contains(&name))),
             reach: &reach(ctx),
             settling: &settling,
             seen: &done.seen,
@@ -194,12 +194,11 @@ impl Work<'_> {
         });
         let settlement =
             Settlement { ctx: self.ctx.clone(), announced, attempt: 0, config: None, is_repeated };
-        if self.ctx.has(Guard::PolicyInForce) {
-            let now = subject(self.ctx, self.key, &self.subject.uid).await?;
-            if now.is_none_or(|now| now.spec.policy != self.subject.spec.policy) {
-                settlement.deletion_undone().await;
-                return Err(Failure::conflict("the policy is not in force any more"));
-            }
+        let now = subject(self.ctx, self.key, &self.subject.uid).await?;
+        let is_in_force = now.is_some_and(|now| now.spec.policy == self.subject.spec.policy);
+        if !is_in_force && self.ctx.has(Guard::PolicyInForce) {
+            settlement.deletion_undone().await;
+            return Err(Failure::conflict("the policy is not in force any more"));
         }
         match detached(settlement, Mutation::Delete(id), begun).await? {
             None | Some(CallError::NotFound(_)) => Ok(()),

@@ -53,7 +53,7 @@ async fn pass(ctx: &Ctx, name: &str) -> Result<Option<Duration>, Failure> {
         }
         let (now, server_now) = (ctx.now(), ctx.server_now());
         let settling = ctx.process(|process| process.settling(&record, now, server_now));
-        let is_in_flight = sabotage::is_in_flight(ctx, name);
+        let is_in_flight = ctx.process(|process| process.in_flight.contains(name));
         let step = sabotage::orphan(ctx, &record.claim, is_in_flight, &seen, settling);
         match step.map_err(|illegal| Failure::bug(illegal.to_string()))? {
             OrphanStep::Keep => return Ok(None),

@@ -95,10 +95,6 @@ pub(super) fn orphan(
     plan::orphan(claim, is_in_flight, seen, &settling)
 }
 
-pub(super) fn is_in_flight(ctx: &Ctx, name: &str) -> bool {
-    ctx.process(|process| process.in_flight.contains(name)) && ctx.has(Guard::InFlight)
-}
-
 pub(super) fn is_held(ctx: &Ctx, is_held: bool) -> bool {
     is_held && ctx.has(Guard::HolderAlive)
 }

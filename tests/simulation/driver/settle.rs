@@ -120,7 +120,7 @@ impl Settlement {
         self.rewrite(decide).await;
         self.ctx
             .with(|realm| laws::absorbed(realm, &self.announced, answer, discard.is_some() || is_dropped));
-        if let Some(id) = discard.filter(|_| self.ctx.has(Guard::Discard)) {
+        if let Some(id) = discard {
             self.discard(&id).await;
         }
     }
