@@ -44,7 +44,7 @@ async fn killed_while_the_call_is_on_its_way_it_finds_the_project_that_is_made_l
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resource_that_takes_a_claim_over_waits_for_the_answer_that_is_on_its_way() {
-    let scene = Scene::start_with(|settings| settings.request_timeout = Duration::from_secs(60)).await;
+    let scene = Scene::start_with(|settings| settings.request_timeout = Duration::from_mins(1)).await;
     let gate = scene.hold(Operation::Create, Point::AfterCommit);
     scene.apply(json!({})).await;
     arrived(&gate).await;
