@@ -184,9 +184,11 @@ impl Look {
 
 /// Header, key, endpoint, identity, and what is held. A ledger that is not confirmed stops everything but the look itself.
 async fn look(context: &Context, object: &ComposioOrganization) -> Look {
-    // Looks that the end of its projects asks for need not ask Composio each time.
-    let is_due =
-        !context.take_held_changed(&object.name_any()) && object.metadata.deletion_timestamp.is_none();
+    // Looks that the end of its projects asks for need not ask Composio each time, unless a person has asked too.
+    let is_asked = context.organizations.take_asked(object);
+    let is_ours =
+        context.take_held_changed(&object.name_any()) || object.metadata.deletion_timestamp.is_some();
+    let is_due = is_asked || !is_ours;
     let (header, moved) = match context.moved(object).await {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),

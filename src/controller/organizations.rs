@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use crate::composio::{BootInstant, Client};
-use crate::crd::ComposioOrganization;
+use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::Reach;
@@ -109,7 +109,11 @@ pub struct Organizations {
     known: RwLock<HashMap<String, Known>>,
     breakers: Mutex<HashMap<String, Breaker>>,
     objects: OnceLock<Store<ComposioOrganization>>,
+    asked: Mutex<HashMap<String, Asked>>,
 }
+
+/// What a look was asked for by: UID, generation, and the annotation `composio.dev/reconcile-requested-at`.
+type Asked = (Option<String>, Option<i64>, Option<String>);
 
 impl Organizations {
     /// Takes the cache of the watch over; once, before anybody asks.
@@ -148,6 +152,14 @@ impl Organizations {
                 _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
             },
         }
+    }
+
+    /// Whether somebody has changed the spec, or asked for a look, since the last time that this was asked.
+    pub fn take_asked(&self, object: &ComposioOrganization) -> bool {
+        let request = object.annotations().get(RECONCILE_ANNOTATION).cloned();
+        let now = (object.uid(), object.metadata.generation, request);
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(object.name_any(), now.clone()).is_none_or(|before| before != now)
     }
 
     /// Names of all ComposioOrganizations.
@@ -223,6 +235,7 @@ impl Organizations {
     pub fn remove(&self, name: &str) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// For a decision on a project.
