@@ -14,6 +14,9 @@ const NAME: Kept = ("spec.projectName: Forbidden: cannot be changed", "Composio 
 const TEMPLATE: Kept =
     ("spec.projectNameTemplate: Forbidden: cannot be changed", "create another ComposioOrganization");
 
+const ORGANIZATION_ID: Kept =
+    ("spec.organizationId: Forbidden: cannot be changed or removed", "create another ComposioOrganization");
+
 fn with_ref(name: &str) -> Value {
     project(json!({"organizationRef": {"name": name}}))
 }
@@ -24,6 +27,10 @@ fn with_name(name: &str) -> Value {
 
 fn with_template(template: &str) -> Value {
     organization(json!({"apiKeySecretRef": {"name": "composio-org"}, "projectNameTemplate": template}))
+}
+
+fn with_id(id: &str) -> Value {
+    organization(json!({"apiKeySecretRef": {"name": "composio-org"}, "organizationId": id}))
 }
 
 fn with_key(name: &str, field: &str, value: Value) -> Value {
@@ -69,6 +76,9 @@ async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
         (with_template("prod-{name}"), without_template(), TEMPLATE),
         (with_template("prod-{name}"), with_template("stage-{name}"), TEMPLATE),
         (with_template("{name}"), with_template("{namespace}_{name}"), TEMPLATE),
+        (with_id("ok_1"), with_id("ok_2"), ORGANIZATION_ID),
+        (with_id("ok_1"), with_id("OK_1"), ORGANIZATION_ID),
+        (with_id("ok_1"), without_template(), ORGANIZATION_ID),
     ];
     let adoption = adoption_changes();
     let rows = rows.into_iter().chain(adoption).collect::<Vec<_>>();
@@ -110,6 +120,9 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
             project(json!({"secret": {"template": {"a": "x"}}})),
             project(json!({"secret": {"labels": {"a": "x"}}})),
         ),
+        (without_template(), with_id("ok_1")),
+        (with_id("ok_1"), with_id("ok_1")),
+        (with_key("a", "limits", json!({"deletionsPerHour": 1})), without_template()),
         (without_template(), with_template("{name}")),
         (with_template("{name}"), without_template()),
         (without_template(), with_key("other", "suspend", json!(true))),
