@@ -33,7 +33,7 @@ use crate::domain::brake::DEFAULT_LIMIT;
 use crate::domain::condition::Condition;
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::header::Identity;
-use crate::domain::held::Held;
+use crate::domain::held::{Held, HeldKind};
 use crate::domain::ids::ProjectId;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
@@ -209,7 +209,19 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
     };
+    let deletions = deletions.or_else(|| reported(context, object).filter(|_| !is_confirmed));
     Look { verdict, held: moved.into_iter().chain(deletions).collect(), is_confirmed }
+}
+
+/// The held deletions that an earlier process has reported. They stay until the organization has been ready once: before
+/// that no project asks for a permit, and nobody knows what is held.
+fn reported(context: &Context, object: &ComposioOrganization) -> Option<Held> {
+    if context.organizations.last(&object.name_any()).is_some() {
+        return None;
+    }
+    let kind = HeldKind::Deletions;
+    let held = object.status.as_ref()?.held.iter().find(|held| held.kind == kind.as_str())?;
+    Some(Held { kind, count: usize::try_from(held.count).unwrap_or_default(), token: held.token.clone() })
 }
 
 /// Keeps the finalizer. An organization that is being deleted says what it waits for.
