@@ -68,6 +68,11 @@ impl Context {
         Ok(())
     }
 
+    /// Whether anything was asked for in this process.
+    pub fn has_brake(&self, organization: &str) -> bool {
+        lock(&self.brake.tallies).contains_key(organization)
+    }
+
     /// A deletion that was permitted has certainly not happened.
     pub fn give_back(&self, organization: &str, project: &str) {
         if let Some(tally) = lock(&self.brake.tallies).get_mut(organization) {

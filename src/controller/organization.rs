@@ -213,10 +213,12 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
     Look { verdict, held: moved.into_iter().chain(deletions).collect(), is_confirmed }
 }
 
-/// The held deletions that an earlier process has reported. They stay until the organization has been ready once: before
-/// that no project asks for a permit, and nobody knows what is held.
+/// The held deletions that an earlier process has reported. They stay until the first project has asked this process for a
+/// permit: before that nobody knows what is held.
 fn reported(context: &Context, object: &ComposioOrganization) -> Option<Held> {
-    if context.organizations.last(&object.name_any()).is_some() {
+    let name = object.name_any();
+    let may_ask = context.organizations.last(&name).is_none() || context.in_use.is_waited_for(&name);
+    if context.has_brake(&name) || !may_ask {
         return None;
     }
     let kind = HeldKind::Deletions;
