@@ -1,6 +1,10 @@
 //! Documentation that cannot rot: tables are compared with what the code says, and links with what they lead to.
 //! `UPDATE_DOCS=1 cargo test --test documentation` writes the tables anew.
-#![expect(clippy::expect_used, reason = "a document that cannot be read fails its test, with the reason")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a document that cannot be read fails its test, with the reason"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -61,14 +65,45 @@ fn row(table: &mut String, cells: &[&str]) {
 #[test]
 fn every_reason_is_explained() {
     let mut table = String::new();
-    row(&mut table, &["Reason", "What it says", "What to do", "Stalled"]);
-    row(&mut table, &["---", "---", "---", "---"]);
+    row(&mut table, &["Reason", "What it says", "What to do", "Stalled", "Scenario that reaches it"]);
+    row(&mut table, &["---"; 5]);
+    let scenarios = scenarios();
     for reason in Reason::ALL {
         let stalls = if reason.stalls() { "yes" } else { "" };
-        let remedy = reason.remedy().unwrap_or("nothing");
-        row(&mut table, &[&format!("`{}`", reason.as_str()), reason.text(), remedy, stalls]);
+        let (remedy, name) = (reason.remedy().unwrap_or("nothing"), reason.as_str());
+        let reaches = |(_, body): &&(String, String)| body.contains(&format!("\"{name}\""));
+        let scenario = scenarios.iter().find(reaches);
+        let (scenario, _) = scenario.unwrap_or_else(|| panic!("no scenario reaches {name}"));
+        row(&mut table, &[&format!("`{name}`"), reason.text(), remedy, stalls, scenario]);
     }
     assert_table("docs/reasons.md", &table);
+}
+
+/// Directories with scenarios on a real control plane, those first that speak of one thing only.
+const SCENARIOS: [&str; 8] =
+    ["reasons", "creation", "deletion", "secrets", "takeover", "organizations", "tenancy", "process"];
+
+/// Every test of [`SCENARIOS`]: a link to its file, named by its sentence, and its text.
+fn scenarios() -> Vec<(String, String)> {
+    let test = Regex::new(r"(?m)^#\[tokio::test[^\n]*\]\nasync fn (\w+)").expect("a pattern");
+    let mut all = Vec::new();
+    for directory in SCENARIOS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(directory);
+        let files = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("tests/{directory}: {error}"));
+        let mut files: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
+        files.sort();
+        for file in files.iter().map(|file| file.to_string_lossy()) {
+            let text = read(&format!("tests/{directory}/{file}"));
+            let starts: Vec<_> = test.captures_iter(&text).collect();
+            for (at, found) in starts.iter().enumerate() {
+                let begin = found.get(0).expect("a match").start();
+                let end = starts.get(at + 1).map_or(text.len(), |next| next.get(0).expect("a match").start());
+                let sentence = found[1].replace('_', " ");
+                all.push((format!("[{sentence}](../tests/{directory}/{file})"), text[begin..end].to_owned()));
+            }
+        }
+    }
+    all
 }
 
 #[test]

@@ -5,19 +5,16 @@
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use composio_operator::crd::ComposioOrganization;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::config::Kubeconfig;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use testbed::controlplane::{client_for, write_kubeconfig};
-use testbed::emulator::{Operation, ThirdPartyProject};
+use testbed::controlplane::client_for;
+use testbed::emulator::ThirdPartyProject;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
@@ -54,13 +51,12 @@ async fn apply(client: &Client, object: &DynamicObject) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough_for_everything_that_the_operator_does() {
     let mut world = World::without_operator().await;
+    world.superseded_retention = Duration::from_secs(1);
     grant(&world).await;
     let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "composio-operator").await;
-    let kubeconfig = kubeconfig.unwrap();
-    let restricted = client_for(kubeconfig.clone()).await.unwrap();
+    let restricted = client_for(kubeconfig.unwrap()).await.unwrap();
     world.lead_by_lease();
-    world.superseded_retention = Duration::from_secs(1);
-    world.start_operator_with(restricted.clone()).await;
+    world.start_operator_with(restricted).await;
     world.organization_ready("default").await;
 
     // Claim, call, claim, Secret, status, Event; settings by PATCH.
@@ -81,6 +77,35 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
     })
     .await;
 
+    // A deleted Secret comes back: the watch on Secrets.
+    let secrets = world.secrets();
+    secrets.delete("shop", &DeleteParams::default()).await.unwrap();
+    eventually("the Secret is back", PATIENCE, async || {
+        world.entry("shop", "more").await.ok_or_else(|| "it is not".to_owned())
+    })
+    .await;
+
+    // A Secret whose name has changed is removed.
+    world.apply("shop", json!({"secret": {"name": "renamed"}})).await;
+    eventually("the old Secret is gone", PATIENCE, async || {
+        match secrets.get_opt("shop").await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(_) => Err("it is there".to_owned()),
+        }
+    })
+    .await;
+
+    // Finalizers of the project and of its organization, owner reference, tombstone; and all of it taken back.
+    for name in ["short-lived", "kept"] {
+        world.apply(name, json!({"deletionPolicy": "Delete"})).await;
+        world.ready(name).await;
+    }
+    world.delete("short-lived").await;
+    world.apply("kept", json!({"deletionPolicy": "Retain"})).await;
+    world.ready("kept").await;
+    assert_eq!(secrets.get("kept").await.unwrap().owner_references(), []);
+    world.delete("kept").await;
+
     // A claim that nothing came of is removed with its resource.
     let theirs = world.control.create_project(&world.organization.id, ThirdPartyProject::named("taken"));
     world.apply("taken", json!({})).await;
@@ -92,75 +117,7 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
         Some(claim) => Err(format!("it is {}", claim["phase"])),
     })
     .await;
-    the_whole_life(&world).await;
-
-    world.apply("left", json!({"deletionPolicy": "Delete"})).await;
-    world.ready("left").await;
-    world.stop_operator().await;
-    release(&kubeconfig, &world.system).await;
-    assert_eq!(world.projects().get("left").await.unwrap().finalizers(), [""; 0]);
-    world.start_operator_with(restricted).await;
-    world.organization_ready("default").await;
     world.finish(&[&theirs.id]).await;
-}
-
-/// `composio-operator release` in all namespaces, with the operator's rights.
-async fn release(kubeconfig: &Kubeconfig, system: &str) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("kubeconfig.yaml");
-    write_kubeconfig(&path, kubeconfig).expect("a file");
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_composio-operator"));
-    command.args(["release", "--namespace", system]).env("KUBECONFIG", &path).stdin(Stdio::null());
-    let output = command.output().await.expect("the binary runs");
-    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{out}{err}");
-    for what in ["finalizers of ComposioProjects", "owner references of Secrets", "of ComposioOrganizations"]
-    {
-        assert!(out.contains(what), "nothing of {what:?} was released: {out}{err}");
-    }
-}
-
-/// A Secret that is restored and renamed; finalizers of project and organization; the deletion with its tombstone.
-async fn the_whole_life(world: &World) {
-    world.apply("life", json!({"deletionPolicy": "Delete"})).await;
-    world.ready("life").await;
-    eventually("the organization has its finalizer", PATIENCE, async || {
-        let organizations: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
-        let found = organizations.get("default").await.map_err(|error| error.to_string())?;
-        let finalizers = found.finalizers().to_vec();
-        let is_there = finalizers.iter().any(|finalizer| finalizer == "composio.dev/in-use");
-        is_there.then_some(()).ok_or_else(|| format!("it has {finalizers:?}"))
-    })
-    .await;
-    let key = world.entry("life", "COMPOSIO_API_KEY").await.expect("a key");
-    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
-    let uid = secrets.get("life").await.expect("a Secret").uid();
-    secrets.delete("life", &DeleteParams::default()).await.expect("a deletion");
-    eventually("the Secret is back", PATIENCE, async || match secrets.get_opt("life").await {
-        Ok(Some(secret)) if secret.uid() != uid => Ok(()),
-        other => Err(format!("{:?}", other.map(|found| found.is_some()))),
-    })
-    .await;
-    world.apply("life", json!({"deletionPolicy": "Delete", "secret": {"name": "renamed"}})).await;
-    eventually("the renamed Secret has the key", PATIENCE, async || {
-        let found = world.entry("renamed", "COMPOSIO_API_KEY").await;
-        (found.as_ref() == Some(&key)).then_some(()).ok_or_else(|| "it has not".to_owned())
-    })
-    .await;
-    eventually("the old Secret is gone", PATIENCE, async || match secrets.get_opt("life").await {
-        Ok(None) => Ok(()),
-        other => Err(format!("{:?}", other.map(|found| found.is_some()))),
-    })
-    .await;
-    world.delete("life").await;
-    eventually("project, claim and Secret are gone", PATIENCE, async || {
-        let project = world.projects().get_opt("life").await.map_err(|error| error.to_string())?;
-        let is_gone = project.is_none() && world.claims().await.of("life").is_none();
-        is_gone.then_some(()).ok_or_else(|| format!("the resource is there: {}", project.is_some()))
-    })
-    .await;
-    let deletions = world.control.count(&world.organization.id, Operation::Delete);
-    assert_eq!(deletions, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

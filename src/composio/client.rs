@@ -38,7 +38,7 @@ const MOST_CONNECTING: usize = 64;
 pub struct Limits {
     /// Longest time from sending a request to its answer.
     pub request_deadline: Duration,
-    /// A mutation is sent only while the claim write that announced it was begun less than this ago.
+    /// A mutation is sent only while the look that dated its announcement was begun less than this ago.
     pub gate: Duration,
     /// What is added for clocks and for commits after the answer.
     pub settle_margin: Duration,
@@ -54,7 +54,7 @@ impl Limits {
     }
 }
 
-/// A claim has announced the mutation; the write was begun at this time.
+/// A claim has announced the mutation; the look that decided it, and dated the announcement, was begun at this time.
 #[derive(Debug, Clone, Copy)]
 pub struct Announced(pub BootInstant);
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -14,17 +15,29 @@ use super::api_error::failure;
 use super::context::Context;
 use super::ledger::{Ledger, ORGANIZATION_LABEL, PHASE_LABEL, PROJECT_ID_ANNOTATION};
 use super::organizations::Organization;
+use crate::composio::BootInstant;
 use crate::domain::brake::{Permit, Tally};
 use crate::domain::failure::Failure;
 
+/// How long a process may take to hear of all resources that wait.
+const WARMING_UP: Duration = Duration::from_mins(2);
+
 /// See the module.
-#[derive(Default)]
 pub struct Brake {
+    /// When this process began to keep it.
+    since: BootInstant,
     tallies: Mutex<HashMap<String, Tally>>,
     /// Held while a tally is read from the ledger.
     loading: tokio::sync::Mutex<()>,
     /// Organizations whose held set has changed since their last report.
     changed: Mutex<HashSet<String>>,
+}
+
+impl Default for Brake {
+    fn default() -> Self {
+        let (tallies, loading, changed) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        Self { since: BootInstant::now(), tallies, loading, changed }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,11 +81,6 @@ impl Context {
         Ok(())
     }
 
-    /// Whether anything was asked for in this process.
-    pub fn has_brake(&self, organization: &str) -> bool {
-        lock(&self.brake.tallies).contains_key(organization)
-    }
-
     /// A deletion that was permitted has certainly not happened.
     pub fn give_back(&self, organization: &str, project: &str) {
         if let Some(tally) = lock(&self.brake.tallies).get_mut(organization) {
@@ -93,6 +101,11 @@ impl Context {
     /// UIDs of the resources of an organization that wait.
     pub fn held_deletions(&self, organization: &str) -> BTreeSet<String> {
         lock(&self.brake.tallies).get(organization).map(|tally| tally.held().clone()).unwrap_or_default()
+    }
+
+    /// Nobody has asked this process yet, which has just begun: what the status says of held deletions may still be so.
+    pub fn knows_no_deletions_yet(&self, organization: &str) -> bool {
+        self.brake.since.elapsed() < WARMING_UP && !lock(&self.brake.tallies).contains_key(organization)
     }
 
     /// Lets these resources go; that they were confirmed is in the header already.

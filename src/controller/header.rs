@@ -10,11 +10,10 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::api_error::{failure, is_conflict};
-use super::ledger::{CLAIMS, Ledger, fingerprint_entry, post_params};
+use super::ledger::{CLAIMS, Ledger, post_params};
 use crate::domain::failure::Failure;
 use crate::domain::header::Header;
 use crate::domain::ids::hex;
-use crate::domain::key::FingerprintKey;
 
 /// Name of the header's Secret.
 pub const HEADER: &str = "composio-ledger";
@@ -42,8 +41,8 @@ impl HeaderNow {
 /// Reads the header's Secret; makes it where there is none. `fingerprint_key` is kept, where it is known already.
 pub(super) async fn load(
     secrets: &Api<Secret>,
-    fingerprint_key: Option<&FingerprintKey>,
-) -> anyhow::Result<(FingerprintKey, Secret)> {
+    fingerprint_key: Option<&str>,
+) -> anyhow::Result<(String, Secret)> {
     let secret = loop {
         if let Some(found) = secrets.get_opt(HEADER).await? {
             break found;
@@ -55,21 +54,21 @@ pub(super) async fn load(
     };
     let key = entry(&secret, FINGERPRINT_ENTRY).and_then(|key| String::from_utf8(key.to_vec()).ok());
     let key = key.filter(|key| !key.is_empty()).ok_or_else(|| unusable(&secret, "it is missing or empty"))?;
-    Ok((FingerprintKey::new(key), secret))
+    Ok((key, secret))
 }
 
 /// A new header. Claims that are there without one were copied without it, and nobody knows from where.
-async fn fresh(secrets: &Api<Secret>, fingerprint_key: Option<&FingerprintKey>) -> anyhow::Result<Secret> {
+async fn fresh(secrets: &Api<Secret>, fingerprint_key: Option<&str>) -> anyhow::Result<Secret> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;
-    let key = fingerprint_key.cloned().unwrap_or_else(|| FingerprintKey::new(hex(&random)));
-    let mut data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), fingerprint_entry(&key))]);
+    let key = fingerprint_key.map_or_else(|| hex(&random), ToOwned::to_owned);
+    let mut data = BTreeMap::from([(FINGERPRINT_ENTRY.to_owned(), key)]);
     let claims = secrets.list_metadata(&ListParams::default().labels(CLAIMS).limit(1)).await?;
     if !claims.items.is_empty() {
-        data.insert(HEADER_ENTRY.to_owned(), ByteString(serde_json::to_vec(&Header::new(String::new()))?));
+        data.insert(HEADER_ENTRY.to_owned(), serde_json::to_string(&Header::new(String::new()))?);
     }
     let metadata = ObjectMeta { name: Some(HEADER.to_owned()), ..ObjectMeta::default() };
-    Ok(Secret { metadata, data: Some(data), ..Secret::default() })
+    Ok(Secret { metadata, string_data: Some(data), ..Secret::default() })
 }
 
 fn entry<'a>(secret: &'a Secret, name: &str) -> Option<&'a [u8]> {
@@ -106,7 +105,7 @@ impl Ledger {
     /// Changes the header and returns it as it is then. `change` is asked again after a conflict.
     pub async fn change_header(&self, change: impl Fn(&mut Header)) -> Result<HeaderNow, Failure> {
         for _ in 0..TRIES {
-            let (_, secret) = load(&self.secrets, Some(self.fingerprint_key()))
+            let (_, secret) = load(&self.secrets, Some(self.fingerprint_key().expose()))
                 .await
                 .map_err(|error| Failure::transient(format!("while reading the ledger's header: {error}")))?;
             let is_complete = entry(&secret, HEADER_ENTRY).is_some();

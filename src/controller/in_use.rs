@@ -1,7 +1,7 @@
 //! The finalizer of ComposioOrganization: it stays as long as one of its ComposioProjects has a finalizer, since their
 //! projects are deleted with its key.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
@@ -46,17 +46,10 @@ impl InUse {
 
     /// How many projects of an organization carry the finalizer, as far as the caches know.
     fn count(&self, organization: &str) -> usize {
-        self.users(organization).count()
-    }
-
-    /// Whether a project of an organization is being deleted, as far as the caches know.
-    pub fn is_waited_for(&self, organization: &str) -> bool {
-        self.users(organization).any(|project| project.metadata.deletion_timestamp.is_some())
-    }
-
-    fn users(&self, organization: &str) -> impl Iterator<Item = Arc<ComposioProject>> {
         let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);
-        projects.filter(move |project| finalizer::has(&**project) && organization_of(project) == organization)
+        projects
+            .filter(|project| finalizer::has(&**project) && organization_of(project) == organization)
+            .count()
     }
 }
 

@@ -52,7 +52,7 @@ impl Ledger {
     pub async fn open(client: Client, namespace: &str) -> anyhow::Result<Self> {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let (fingerprint_key, _) = header::load(&secrets, None).await?;
-        Ok(Self { secrets, fingerprint_key })
+        Ok(Self { secrets, fingerprint_key: FingerprintKey::new(fingerprint_key) })
     }
 
     /// The secret that fingerprints are made with.
@@ -174,11 +174,6 @@ fn parse(secret: &Secret) -> Result<Record, String> {
     let (uid, resource_version) =
         (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
     Ok(Record { claim, key, uid, resource_version })
-}
-
-/// The secret of the fingerprints, as the header's Secret has it.
-pub(super) fn fingerprint_entry(key: &FingerprintKey) -> ByteString {
-    ByteString(key.expose().as_bytes().to_vec())
 }
 
 pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube::Error> {

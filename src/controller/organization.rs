@@ -184,11 +184,10 @@ impl Look {
 
 /// Header, key, endpoint, identity, and what is held. A ledger that is not confirmed stops everything but the look itself.
 async fn look(context: &Context, object: &ComposioOrganization) -> Look {
-    // Looks that the end of its projects asks for need not ask Composio each time, unless a person has asked too.
-    let is_asked = context.organizations.take_asked(object);
-    let is_ours =
-        context.take_held_changed(&object.name_any()) || object.metadata.deletion_timestamp.is_some();
-    let is_due = is_asked || !is_ours;
+    // Looks that the end of its projects asks for need not ask Composio each time; what a person asks for does.
+    let (is_asked, is_about_held) =
+        (context.organizations.is_asked(object), context.take_held_changed(&object.name_any()));
+    let is_due = (is_asked || !is_about_held) && object.metadata.deletion_timestamp.is_none();
     let (header, moved) = match context.moved(object).await {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
@@ -209,21 +208,7 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
     };
-    let deletions = deletions.or_else(|| reported(context, object).filter(|_| !is_confirmed));
     Look { verdict, held: moved.into_iter().chain(deletions).collect(), is_confirmed }
-}
-
-/// The held deletions that an earlier process has reported. They stay until the first project has asked this process for a
-/// permit: before that nobody knows what is held.
-fn reported(context: &Context, object: &ComposioOrganization) -> Option<Held> {
-    let name = object.name_any();
-    let may_ask = context.organizations.last(&name).is_none() || context.in_use.is_waited_for(&name);
-    if context.has_brake(&name) || !may_ask {
-        return None;
-    }
-    let kind = HeldKind::Deletions;
-    let held = object.status.as_ref()?.held.iter().find(|held| held.kind == kind.as_str())?;
-    Some(Held { kind, count: usize::try_from(held.count).unwrap_or_default(), token: held.token.clone() })
 }
 
 /// Keeps the finalizer. An organization that is being deleted says what it waits for.
@@ -378,8 +363,9 @@ struct Finding<'a> {
     held: &'a [Held],
 }
 
-/// What is held, as the status has it. As long as there is something of a kind, its time stays.
-fn held_status(before: &[HeldStatus], held: &[Held]) -> Vec<HeldStatus> {
+/// What is held, as the status has it. As long as there is something of a kind, its time stays. `keeps_deletions`: what the
+/// status says of them is kept where nothing else is known.
+fn held_status(before: &[HeldStatus], held: &[Held], keeps_deletions: bool) -> Vec<HeldStatus> {
     let status = |held: &Held| {
         let kind = held.kind.as_str();
         let since = before.iter().find(|old| old.kind == kind).map(|old| old.since_time.clone());
@@ -390,7 +376,9 @@ fn held_status(before: &[HeldStatus], held: &[Held]) -> Vec<HeldStatus> {
             since_time: since.unwrap_or_else(|| Time(jiff::Timestamp::now())),
         }
     };
-    held.iter().map(status).collect()
+    let is_deletions = |old: &&HeldStatus| old.kind == HeldKind::Deletions.as_str();
+    let kept = before.iter().filter(is_deletions).filter(|_| keeps_deletions).cloned();
+    held.iter().map(status).chain(kept).collect()
 }
 
 /// Status if it differs, and an Event when the reason has changed.
@@ -421,7 +409,7 @@ async fn report(
         observed_generation: generation,
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
-        held: held_status(&before.held, held),
+        held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());
     let api: Api<ComposioOrganization> = Api::namespaced(context.client.clone(), &context.namespace);

@@ -103,17 +103,18 @@ fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
     (reach, Some(organization))
 }
 
+/// What a person can ask for: the spec's generation, and the value of the annotation.
+type Asked = (Option<i64>, Option<String>);
+
 /// All organizations of this process.
 #[derive(Default)]
 pub struct Organizations {
     known: RwLock<HashMap<String, Known>>,
     breakers: Mutex<HashMap<String, Breaker>>,
-    objects: OnceLock<Store<ComposioOrganization>>,
+    /// By UID: generation and request of the last look.
     asked: Mutex<HashMap<String, Asked>>,
+    objects: OnceLock<Store<ComposioOrganization>>,
 }
-
-/// What a look was asked for by: UID, generation, and the annotation `composio.dev/reconcile-requested-at`.
-type Asked = (Option<String>, Option<i64>, Option<String>);
 
 impl Organizations {
     /// Takes the cache of the watch over; once, before anybody asks.
@@ -134,6 +135,13 @@ impl Organizations {
         Some(known.map_or(State::Unproven, |known| known.state.clone()))
     }
 
+    /// Whether this look is the first one with this spec and this request for a look.
+    pub fn is_asked(&self, object: &ComposioOrganization) -> bool {
+        let now = (object.metadata.generation, object.annotations().get(RECONCILE_ANNOTATION).cloned());
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(object.uid().unwrap_or_default(), now.clone()).is_none_or(|before| before != now)
+    }
+
     /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
     /// goes together with the projects.
     pub fn for_deletion(&self, name: &str) -> (Reach, Option<Arc<Organization>>) {
@@ -152,14 +160,6 @@ impl Organizations {
                 _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
             },
         }
-    }
-
-    /// Whether somebody has changed the spec, or asked for a look, since the last time that this was asked.
-    pub fn take_asked(&self, object: &ComposioOrganization) -> bool {
-        let request = object.annotations().get(RECONCILE_ANNOTATION).cloned();
-        let now = (object.uid(), object.metadata.generation, request);
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(object.name_any(), now.clone()).is_none_or(|before| before != now)
     }
 
     /// Names of all ComposioOrganizations.
@@ -235,7 +235,6 @@ impl Organizations {
     pub fn remove(&self, name: &str) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// For a decision on a project.

@@ -127,9 +127,6 @@ impl Operator {
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
         self.readiness.stand_by(!is_alone);
-        if is_alone {
-            self.readiness.open(Gate::LeaseObserved);
-        }
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
             info!(http.address = %address, "serving /livez, /readyz and /metrics");
@@ -168,6 +165,7 @@ impl Operator {
             }
         };
         if !self.settings.election.leader_elect {
+            self.readiness.open(Gate::LeaseObserved);
             return work.await.map(drop);
         }
         let (client, election) = (self.client.clone(), self.settings.election.clone());

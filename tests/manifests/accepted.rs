@@ -77,11 +77,6 @@ fn organizations() -> Vec<Value> {
     let mut manifests = vec![
         with("suspend", json!(true)),
         with("endpoint", json!({})),
-        with("organizationId", json!("ok_1a2b-3c4d5E6F")),
-        with("organizationId", json!("a".repeat(128))),
-        with("limits", json!({})),
-        with("limits", json!({"deletionsPerHour": 0})),
-        with("limits", json!({"deletionsPerHour": 10_000})),
         with("adoption", json!("ByGrant")),
         with("adoption", json!("WithKey")),
         with("grants", json!([])),
@@ -100,7 +95,7 @@ fn organizations() -> Vec<Value> {
         organization(json!({
             "apiKeySecretRef": {"name": "composio-org", "key": null},
             "endpoint": null, "projectNameTemplate": null, "projectDefaults": {"settings": null}, "suspend": null,
-            "grants": null, "organizationId": null, "limits": {"deletionsPerHour": null},
+            "grants": null,
         })),
     ];
     manifests.extend(

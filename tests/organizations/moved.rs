@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use composio_operator::crd::RECONCILE_ANNOTATION;
 use composio_operator::process::Operator;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -205,6 +206,37 @@ async fn a_namespace_that_comes_after_the_confirmation_gets_its_projects_by_name
     world.apply("shop-2", json!({})).await;
     world.ready("shop-2").await;
     assert_eq!(mutations(&world), before, "something was created or regenerated");
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_moved_ledger_is_not_confirmed_no_secret_is_written() {
+    let (mut world, keys) = with_shops().await;
+    world.stop_operator().await;
+    let (mut moved, _) = header(&world).await;
+    moved["uid"] = json!("11111111-2222-3333-4444-555555555555");
+    let patch = json!({"stringData": {"header.json": moved.to_string()}});
+    records(&world).patch("composio-ledger", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    world.start_operator().await;
+    world.organization_reaches("default", "False", "LedgerMoved").await;
+    let name = SHOPS[0];
+    world.secrets().delete(name, &DeleteParams::default()).await.unwrap();
+    world.poke(name).await;
+    let shop = world.projects();
+    eventually("the project was looked at", PATIENCE, async || {
+        let shop = shop.get(name).await.map_err(|error| error.to_string())?;
+        let request = shop.annotations().get(RECONCILE_ANNOTATION).cloned();
+        let handled = shop.status.and_then(|status| status.last_handled_reconcile_at);
+        if request == handled { Ok(()) } else { Err(format!("{handled:?} was handled")) }
+    })
+    .await;
+    assert!(world.secrets().get_opt(name).await.unwrap().is_none(), "a Secret was written");
+    let before = mutations(&world);
+    let token = held(&world, "default", "LedgerMoved", 3).await.token;
+    confirm(&world, "default", &token).await;
+    world.organization_ready("default").await;
+    has_the_same_keys(&world, &keys).await;
+    assert_eq!(mutations(&world), before);
     world.finish(&[]).await;
 }
 

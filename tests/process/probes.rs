@@ -58,7 +58,7 @@ async fn without_the_definitions_it_is_alive_and_not_ready_and_goes_on_by_itself
     let bare = ControlPlane::start(Options::default()).await.expect("a control plane without definitions");
     create_namespace(&bare.client().await.expect("a client"), &settings.namespace).await;
     let mut child = Child::launch(BINARY, &settings, &bare.kubeconfig()).await;
-    waits_for(&child, "crds-established, ledger-open, caches-synced").await;
+    waits_for(&child, "crds-established, lease-observed, ledger-open, caches-synced").await;
     child.logs("the CustomResourceDefinition is not established; apply the files of crds/").await;
     bare.apply_crds(&crd::all()).await.expect("definitions that the API server accepts");
     child.ready().await;

@@ -7,6 +7,7 @@ use crate::cluster::{Key, NAMES, NAMESPACES, Spec};
 use crate::process::Process;
 use crate::realm::{MINUTE, Realm, SECOND};
 use crate::remote::Look;
+use crate::weather::Bias;
 
 /// Names that resources may render, and third parties may take.
 const PROJECTS: [&str; 4] = ["prod-shop", "prod-pair-0", "prod-own-1", "prod-books"];
@@ -19,10 +20,13 @@ const SETTINGS: usize = 4;
 
 /// One thing happens.
 pub(crate) fn act(realm: &mut Realm) {
-    match realm.dice.below(40) {
-        0..=20 => user(realm),
-        21..=25 => third_party(realm),
-        26 => mode(realm),
+    match (realm.dice.below(40), realm.weather.bias) {
+        (0..=9, Bias::Stops) => stop(realm),
+        (0..=9, Bias::Withdrawals) => withdraw(realm),
+        (0..=9, Bias::Strangers) => third_party(realm),
+        (0..=20, _) => user(realm),
+        (21..=25, _) => third_party(realm),
+        (26, _) => mode(realm),
         _ => process(realm),
     }
 }
@@ -47,20 +51,16 @@ fn user(realm: &mut Realm) {
     let key = any_key(realm);
     let secret = (key.0, realm.dice.below(SECRETS));
     match realm.dice.below(24) {
-        0..=7 => {
-            if realm.cluster.is_open(key.0) && !realm.cluster.resources.contains_key(&key) {
-                let spec = spec(realm, key);
-                realm.count("a resource was created");
-                realm.tell(|| format!("a user creates {key:?} {spec:?}"));
-                realm.cluster.make_resource(key, spec);
-            }
+        0..=7 if realm.cluster.is_open(key.0) && !realm.cluster.resources.contains_key(&key) => {
+            let spec = spec(realm, key);
+            realm.count("a resource was created");
+            realm.tell(|| format!("a user creates {key:?} {spec:?}"));
+            realm.cluster.make_resource(key, spec);
         }
-        8..=11 => {
-            if realm.cluster.resources.contains_key(&key) {
-                realm.count("a resource was deleted");
-                realm.tell(|| format!("a user deletes {key:?}"));
-                realm.cluster.delete_resource(key);
-            }
+        8..=11 if realm.cluster.resources.contains_key(&key) => {
+            realm.count("a resource was deleted");
+            realm.tell(|| format!("a user deletes {key:?}"));
+            realm.cluster.delete_resource(key);
         }
         12 | 13 => edit(realm, key),
         14 | 15 => {
@@ -69,27 +69,23 @@ fn user(realm: &mut Realm) {
                 realm.count("a Secret was deleted");
             }
         }
-        16 => {
-            if realm.cluster.is_open(key.0) {
-                realm.count("a Secret was made or changed by a user");
-                realm.tell(|| format!("a user changes Secret {secret:?}"));
-                let is_key_lost = realm.dice.once_in(2);
-                realm.cluster.user_writes_secret(secret, |secret| {
-                    secret.is_edited = true;
-                    if is_key_lost {
-                        secret.key = None;
-                    }
-                });
-            }
+        16 if realm.cluster.is_open(key.0) => {
+            realm.count("a Secret was made or changed by a user");
+            realm.tell(|| format!("a user changes Secret {secret:?}"));
+            let is_key_lost = realm.dice.once_in(2);
+            realm.cluster.user_writes_secret(secret, |secret| {
+                secret.is_edited = true;
+                if is_key_lost {
+                    secret.key = None;
+                }
+            });
         }
         17 => drop(realm.cluster.write_status(key, None, None, None)),
         18 if realm.dice.once_in(3) => end_namespace(realm, key.0),
-        19..=21 => {
-            if realm.cluster.namespace_uid(key.0).is_none() {
-                realm.count("a namespace was made again");
-                realm.tell(|| format!("namespace {} is made again", key.0));
-                realm.cluster.make_namespace(key.0);
-            }
+        19..=21 if realm.cluster.namespace_uid(key.0).is_none() => {
+            realm.count("a namespace was made again");
+            realm.tell(|| format!("namespace {} is made again", key.0));
+            realm.cluster.make_namespace(key.0);
         }
         22 => realm.cluster.ask(key),
         _ => {}
@@ -202,14 +198,43 @@ fn process(realm: &mut Realm) {
             }
             start(realm);
         }
-        5..=7 => {
-            realm.count("a process was stopped for a while");
-            let longest = if realm.dice.once_in(2) { 10 * SECOND } else { 4 * MINUTE };
-            let until = now + realm.dice.between(0, longest);
-            realm.tell(|| format!("p{at} is stopped until {until}"));
-            realm.processes[at].paused_until = until;
-        }
+        5..=7 => stop(realm),
         _ => {}
+    }
+}
+
+/// One that lives is stopped for a while, as by a debugger, a full node or a sleeping machine.
+fn stop(realm: &mut Realm) {
+    let alive: Vec<usize> = (0..realm.processes.len()).filter(|at| realm.processes[*at].is_alive).collect();
+    let Some(&at) = realm.dice.pick(&alive) else { return };
+    realm.count("a process was stopped for a while");
+    let longest = if realm.dice.once_in(2) { 10 * SECOND } else { 4 * MINUTE };
+    let until = realm.now + realm.dice.between(0, longest);
+    realm.tell(|| format!("p{at} is stopped until {until}"));
+    realm.processes[at].paused_until = until;
+}
+
+/// Of one that is being deleted the policy is withdrawn; else one is deleted that has a policy.
+fn withdraw(realm: &mut Realm) {
+    let mut has_policy = |is_leaving: bool| {
+        let found = realm.cluster.resources.iter().filter(|(_, found)| {
+            found.is_leaving == is_leaving && found.spec.policy != DeletionPolicy::Retain
+        });
+        let keys: Vec<Key> = found.map(|(key, _)| *key).collect();
+        realm.dice.pick(&keys).copied()
+    };
+    if let Some(key) = has_policy(true) {
+        let (uid, now) = (realm.cluster.resources[&key].uid.clone(), realm.now);
+        realm.count("a policy was withdrawn while its resource was being deleted");
+        realm.tell(|| format!("a user withdraws the policy of {key:?}"));
+        realm.laws.withdrawn.insert(uid, now);
+        realm.cluster.edit(key, |spec| spec.policy = DeletionPolicy::Retain);
+    } else if let Some(key) = has_policy(false) {
+        realm.count("a resource was deleted");
+        realm.tell(|| format!("a user deletes {key:?}"));
+        realm.cluster.delete_resource(key);
+    } else {
+        user(realm);
     }
 }
 

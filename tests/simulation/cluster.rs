@@ -51,6 +51,7 @@ pub(crate) struct Spec {
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
     pub(crate) uid: String,
+    #[expect(clippy::struct_field_names, reason = "its name in the API")]
     pub(crate) resource_version: u64,
     pub(crate) generation: u64,
     pub(crate) spec: Spec,

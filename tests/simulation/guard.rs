@@ -1,5 +1,7 @@
 //! The guards of the safety protocols. Each one can be taken away, and then the laws must find out.
 
+use crate::weather::Bias;
+
 /// One guard; what goes without it is written where it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Guard {
@@ -9,6 +11,8 @@ pub(crate) enum Guard {
     CompareAndSwap,
     /// Nothing is sent long after the look that decided it.
     SendGate,
+    /// The gate counts from the look, which dates the announcement.
+    GateFromLook,
     /// A creation is settled by the server's clock.
     SettleByServerClock,
     /// A creation is settled by the own clock, since its first sight.
@@ -60,7 +64,61 @@ pub(crate) enum Guard {
 }
 
 impl Guard {
+    /// The kind of trouble in which its absence shows soonest.
+    pub(crate) fn bias(self) -> Bias {
+        match self {
+            Guard::SendGate
+            | Guard::GateFromLook
+            | Guard::PublishGate
+            | Guard::LiveOwner
+            | Guard::HolderAlive => Bias::Stops,
+            Guard::PolicyInForce => Bias::Withdrawals,
+            Guard::TwoWitnesses => Bias::Overlooking,
+            Guard::SettleByServerClock
+            | Guard::SettleByOwnClock
+            | Guard::InFlight
+            | Guard::AnswerMerged
+            | Guard::LeavingSettle
+            | Guard::OrphanSettle
+            | Guard::DeletionSettle
+            | Guard::KeySettle
+            | Guard::DoubtfulKey => Bias::LostAnswers,
+            Guard::Untouched | Guard::Window | Guard::AlreadyClaimed => Bias::Strangers,
+            _ => Bias::None,
+        }
+    }
+
     /// Those without which a history of moderate length breaks a law.
+    pub(crate) const ALL: [Guard; 28] = [
+        Guard::ClaimBeforeCall,
+        Guard::CompareAndSwap,
+        Guard::SendGate,
+        Guard::GateFromLook,
+        Guard::SettleByServerClock,
+        Guard::SettleByOwnClock,
+        Guard::TwoEmptyWalks,
+        Guard::Window,
+        Guard::Untouched,
+        Guard::AlreadyClaimed,
+        Guard::OtherAttemptOpen,
+        Guard::AnswerMerged,
+        Guard::OwnAttemptOnly,
+        Guard::Discard,
+        Guard::KeyAnnounced,
+        Guard::KeySettle,
+        Guard::DoubtfulKey,
+        Guard::LiveOwner,
+        Guard::PublishGate,
+        Guard::NamespaceUid,
+        Guard::HolderAlive,
+        Guard::InFlight,
+        Guard::OrphanSettle,
+        Guard::ForeignSecret,
+        Guard::DeletionSettle,
+        Guard::PolicyInForce,
+        Guard::LeavingSettle,
+        Guard::TwoWitnesses,
+    ];
     pub(crate) const PROVEN: [Guard; 10] = [
         Guard::ClaimBeforeCall,
         Guard::CompareAndSwap,

@@ -177,20 +177,17 @@ pub(crate) fn sent(
                 }),
             };
             realm.law(is_announced, "no deletion without its announcement in a claim");
-            match purpose {
-                Some(Purpose::Delete | Purpose::DeleteAndRevoke) => {
-                    realm.count("a deletion by policy was sent");
-                    let owner = announced.map(|(record, _)| record.claim.owner().uid.clone());
-                    // What is gone already can be deleted by whoever comes late.
-                    let is_gone = realm.remote.get(id).is_none_or(|project| !project.is_alive);
-                    let is_wanted = is_gone || owner.is_some_and(|uid| is_leaving(realm, &uid));
-                    realm.law(is_wanted, "only what is being deleted with that policy in force is deleted");
-                }
-                _ => {
-                    let mut secrets = realm.cluster.secrets.values();
-                    let is_published = secrets.any(|secret| secret.project_id == id.as_str());
-                    realm.law(!is_in_use && !is_published, "nothing in use is deleted");
-                }
+            if let Some(Purpose::Delete | Purpose::DeleteAndRevoke) = purpose {
+                realm.count("a deletion by policy was sent");
+                let owner = announced.map(|(record, _)| record.claim.owner().uid.clone());
+                // What is gone already can be deleted by whoever comes late.
+                let is_gone = realm.remote.get(id).is_none_or(|project| !project.is_alive);
+                let is_wanted = is_gone || owner.is_some_and(|uid| is_leaving(realm, &uid));
+                realm.law(is_wanted, "only what is being deleted with that policy in force is deleted");
+            } else {
+                let mut secrets = realm.cluster.secrets.values();
+                let is_published = secrets.any(|secret| secret.project_id == id.as_str());
+                realm.law(!is_in_use && !is_published, "nothing in use is deleted");
             }
         }
     }

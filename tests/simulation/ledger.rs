@@ -108,7 +108,8 @@ pub(crate) fn told(record: &Record) -> String {
     let claim = &record.claim;
     let open: Vec<_> = claim.attempts().iter().map(|open| (open.number, open.conflict)).collect();
     let key = claim.rotation().map(|rotation| (rotation.attempt, rotation.stage));
-    let (owner, id) = (claim.owner(), claim.project_id().map(|id| id.as_str()));
+    let (owner, id) =
+        (claim.owner(), claim.project_id().map(composio_operator::domain::ids::ProjectId::as_str));
     let has_key = record.key.is_some();
     format!(
         "{:?} {id:?} attempts {open:?} regenerate {key:?} key {has_key} of {} ({})",

@@ -17,6 +17,7 @@ use crate::guard::Guard;
 use crate::laws::Laws;
 use crate::process::Process;
 use crate::remote::Remote;
+use crate::weather::{Bias, Weather};
 
 /// Virtual time in milliseconds since the beginning.
 pub(crate) type Time = i64;
@@ -103,8 +104,7 @@ pub(crate) struct Realm {
     pub(crate) tally: BTreeMap<&'static str, u64>,
     /// The guard that is missing.
     pub(crate) removed: Option<Guard>,
-    /// The higher, the less goes wrong at calls and writes.
-    pub(crate) weather: u32,
+    pub(crate) weather: Weather,
     /// Nothing goes wrong, and nobody changes anything.
     pub(crate) is_calm: bool,
     pub(crate) spawned: Vec<Task>,
@@ -114,11 +114,10 @@ pub(crate) struct Realm {
 }
 
 impl Realm {
-    pub(crate) fn new(seed: u64, removed: Option<Guard>, tells: bool) -> Self {
+    pub(crate) fn new(seed: u64, weather: Option<Weather>, removed: Option<Guard>, tells: bool) -> Self {
         let mut dice = Dice::new(seed);
-        let remote = Remote::new(&mut dice);
-        // Where a guard is missing, bad weather finds it sooner.
-        let weather = if removed.is_some() { 1 } else { *dice.pick(&[1, 1, 2, 4, 8]).unwrap() };
+        let weather = weather.unwrap_or_else(|| Weather::any(&mut dice));
+        let remote = Remote::new(&mut dice, weather);
         Self {
             weather,
             now: 0,
@@ -164,13 +163,15 @@ impl Realm {
 
     /// A fault of the kind that comes once in `n` times.
     pub(crate) fn fault(&mut self, n: u32) -> bool {
-        !self.is_calm && self.dice.once_in(n * self.weather)
+        !self.is_calm && self.dice.once_in(n * self.weather.mildness)
     }
 
     /// How long an answer takes on its way: mostly no time, seldom so long that others go past.
     pub(crate) fn latency(&mut self) -> Time {
-        match self.dice.below(120 * self.weather as usize) {
+        let is_slow = self.weather.bias == Bias::SlowAnswers;
+        match self.dice.below(120 * self.weather.mildness as usize) {
             _ if self.is_calm => self.dice.between(1, 20),
+            1..=12 if is_slow => self.dice.between(SECOND, 24 * SECOND),
             0 => self.dice.between(SECOND, 100 * SECOND),
             1..=8 => self.dice.between(100, 8 * SECOND),
             _ => self.dice.between(1, 30),

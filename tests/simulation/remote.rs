@@ -11,6 +11,7 @@ use composio_operator::domain::settings::{Member, Settings};
 use serde_json::Value;
 
 use crate::realm::{Dice, NEVER, SECOND, Time, timestamp};
+use crate::weather::{Bias, Weather};
 
 /// Who made a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ pub(crate) enum Look {
     NoKey,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Project {
     pub(crate) id: ProjectId,
     pub(crate) name: String,
@@ -100,6 +102,7 @@ pub(crate) struct Request {
     pub(crate) mutation: Mutation,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub(crate) struct Remote {
     pub(crate) projects: Vec<Project>,
     /// Sent, and not yet carried out.
@@ -116,6 +119,10 @@ pub(crate) struct Remote {
     latest_commit: Time,
     /// Longest time until list and read know what was made.
     longest_lag: Time,
+    /// List and read lag behind more often than not.
+    is_shaky: bool,
+    /// Most answers are lost or late.
+    loses_answers: bool,
     serial: u64,
     pub(crate) mutations: u64,
 }
@@ -125,7 +132,7 @@ fn born_settings() -> Settings {
 }
 
 impl Remote {
-    pub(crate) fn new(dice: &mut Dice) -> Self {
+    pub(crate) fn new(dice: &mut Dice, weather: Weather) -> Self {
         let refuses_twins = !dice.once_in(4);
         // Where nothing refuses twins, a commit and its appearance in the list together stay within the settle time.
         let (latest_commit, longest_lag) = if refuses_twins { (55, 60) } else { (34, 20) };
@@ -140,6 +147,8 @@ impl Remote {
             has_settings: true,
             latest_commit: latest_commit * SECOND,
             longest_lag: longest_lag * SECOND,
+            is_shaky: weather.bias == Bias::Overlooking,
+            loses_answers: weather.bias == Bias::LostAnswers,
             serial: 0,
             mutations: 0,
         }
@@ -156,7 +165,7 @@ impl Remote {
         let late = now + dice.between(0, self.latest_commit);
         let back = dice.between(5, 60);
         let deadline = now + 30 * SECOND;
-        match dice.below(12 * weather as usize) {
+        match dice.below(if self.loses_answers { 8 } else { 12 } * weather as usize) {
             _ if is_calm => Fate { commit: Some(soon), answer: soon + back },
             0 => Fate { commit: None, answer: NEVER },
             1 | 2 => Fate { commit: Some(soon), answer: NEVER },
@@ -208,10 +217,12 @@ impl Remote {
     pub(crate) fn born(&mut self, dice: &mut Dice, now: Time, name: &str, maker: Maker) -> &mut Project {
         let key = self.new_key();
         let id = ProjectId::try_from(format!("pr_{}", self.serial)).unwrap();
-        let longest = self.longest_lag;
-        let lag = |dice: &mut Dice| if dice.once_in(4) { dice.between(0, longest) } else { 0 };
+        let (longest, is_shaky) = (self.longest_lag, self.is_shaky);
+        let lag = |dice: &mut Dice| {
+            if dice.once_in(if is_shaky { 2 } else { 4 }) { dice.between(0, longest) } else { 0 }
+        };
         // A list that overlooks one for a while, once, for less than a settle time.
-        let overlooked = match dice.once_in(6) {
+        let overlooked = match dice.once_in(if is_shaky { 2 } else { 6 }) {
             true => {
                 let from = now + dice.between(0, 70 * SECOND);
                 (from, from + dice.between(SECOND, 40 * SECOND))

@@ -14,6 +14,7 @@ use crate::ending;
 use crate::guard::Guard;
 use crate::laws;
 use crate::realm::{Ctx, MINUTE, NEVER, Park, Realm, Role, SECOND, Shared, Task, Time};
+use crate::weather::Weather;
 
 /// One unlucky or strange thing per so many steps, on average: one of these.
 const CHAOS: [u32; 4] = [10, 20, 40, 80];
@@ -55,8 +56,14 @@ struct Simulation {
 }
 
 /// Lives through a history of about `length` steps.
-pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -> History {
-    let mut realm = Realm::new(seed, removed, tells);
+pub(crate) fn run(
+    seed: u64,
+    length: u64,
+    weather: Option<Weather>,
+    removed: Option<Guard>,
+    tells: bool,
+) -> History {
+    let mut realm = Realm::new(seed, weather, removed, tells);
     chaos::start(&mut realm);
     let shared = Rc::new(Shared { realm: RefCell::new(realm), park: Cell::new(Park::Until(0)) });
     let mut simulation = Simulation { shared, tasks: Vec::new(), steps: 0 };
@@ -66,7 +73,8 @@ pub(crate) fn run(seed: u64, length: u64, removed: Option<Guard>, tells: bool) -
     }
     let realm = simulation.shared.realm.borrow();
     let broken = realm.laws.broken.clone().map(|law| {
-        (law, realm.story(crate::number("SIMULATION_LINES").map_or(LINES, |lines| lines as usize)))
+        let lines = crate::number("SIMULATION_LINES").and_then(|lines| usize::try_from(lines).ok());
+        (law, realm.story(lines.unwrap_or(LINES)))
     });
     History { steps: simulation.steps, tally: realm.tally.clone(), broken }
 }
@@ -225,7 +233,7 @@ impl Simulation {
             self.with(|realm| match &task.role {
                 Role::Pass(key) => driver::overdue(realm, task.process, *key),
                 Role::Orphan(name) => {
-                    orphans::finish(realm, task.process, name, Err(Failure::transient("too long")));
+                    orphans::finish(realm, task.process, name, &Err(Failure::transient("too long")));
                 }
                 Role::Call => {}
             });

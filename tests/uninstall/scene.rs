@@ -103,16 +103,28 @@ pub(crate) async fn delete_definitions(world: &World) {
 
 /// Waits until both definitions are gone.
 pub(crate) async fn definitions_gone(world: &World) {
-    let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
     for name in names() {
-        eventually(&format!("{name} is gone"), PATIENCE, async || {
-            match api.get_opt(&name).await.map_err(|error| error.to_string())? {
-                None => Ok(()),
-                Some(found) => Err(format!("{:?}", found.status.and_then(|status| status.conditions))),
-            }
-        })
-        .await;
+        gone(world, &name).await;
     }
+}
+
+async fn gone(world: &World, definition: &str) {
+    let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    eventually(&format!("{definition} is gone"), PATIENCE, async || {
+        match api.get_opt(definition).await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(found) => Err(format!("{:?}", found.status.and_then(|status| status.conditions))),
+        }
+    })
+    .await;
+}
+
+/// Takes the finalizer of the organization off, and waits until its definition is gone.
+pub(crate) async fn strip_organizations(world: &World) {
+    let organizations: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.system);
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    organizations.patch("default", &PatchParams::default(), &patch).await.unwrap();
+    gone(world, ComposioOrganization::crd_name()).await;
 }
 
 /// A Secret that belongs to a resource and that nobody releases: when it goes, the garbage collector has been there. It

@@ -67,6 +67,7 @@ pub(super) async fn pass(
         };
         let (reach, organization) = context.organizations.for_deletion(&name);
         let record = present(&claim);
+        let begun = Announced(BootInstant::now());
         let settling = settling(context, organization.as_deref(), record);
         let step = leave(&Leaving {
             policy: subject.policy,
@@ -79,7 +80,7 @@ pub(super) async fn pass(
             seen: &done.seen,
         });
         let step = step.map_err(|illegal| Failure::bug(illegal.to_string()))?;
-        let work = Work { context, organization, subject: &subject, record, settling };
+        let work = Work { context, organization, subject: &subject, record, begun, settling };
         if let Some(end) = work.execute(step, &mut done).await? {
             return Ok(end);
         }
@@ -187,6 +188,8 @@ struct Work<'a> {
     organization: Option<Arc<Organization>>,
     subject: &'a Subject,
     record: Option<&'a Record>,
+    /// When `settling` was taken, which dates the announcement: from here the gate counts.
+    begun: Announced,
     settling: Settling,
 }
 
@@ -298,7 +301,7 @@ impl Work<'_> {
     /// Claim, a live look whether the policy is still in force, call, claim.
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
         let record = self.record()?;
-        let begun = Announced(BootInstant::now());
+        let begun = self.begun;
         self.context.leads()?;
         let announced = self.context.ledger.update(record, claim, record.key.as_ref()).await;
         let announced = announced.map_err(|error| failure("writing the claim", &error))?;

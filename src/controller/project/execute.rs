@@ -8,7 +8,7 @@ use super::gather::Gathered;
 use super::prove::{Proof, prove};
 use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
-use crate::composio::{Announced, BootInstant};
+use crate::composio::Announced;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::evidence;
@@ -32,12 +32,12 @@ pub(super) async fn execute(
     action: Action,
     pass: &mut Pass,
 ) -> Result<(), Failure> {
-    let Gathered { world, secret, unproven_key } = gathered;
+    let Gathered { begun, world, secret, unproven_key } = gathered;
     // Evidence is about the claim as it was.
     if !matches!(action, Action::ReadEvidence) {
         pass.evidence = None;
     }
-    let work = Work { context, organization, desired, world: &world };
+    let work = Work { context, organization, desired, begun: Announced(begun), world: &world };
     match action {
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
@@ -112,6 +112,8 @@ pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
     pub(super) organization: &'a Arc<Organization>,
     pub(super) desired: &'a Desired,
+    /// From when on the gate counts.
+    begun: Announced,
     pub(super) world: &'a World,
 }
 
@@ -148,8 +150,8 @@ impl Work<'_> {
     }
 
     /// Claim, call, claim: the frame of every mutation. The claim is written with its announcement; `work` then sends
-    /// and settles in a task of its own. The gate counts from before the write, so that a process that was stopped while
-    /// it waited for the API server does not send either.
+    /// and settles in a task of its own. The gate counts from the look that dates the announcement, so that a process that
+    /// was stopped anywhere between them does not send: its project would be born outside its window.
     async fn announced<W>(
         &self,
         claim: &Claim,
@@ -159,14 +161,13 @@ impl Work<'_> {
     where
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
-        let begun = Announced(BootInstant::now());
         self.context.leads()?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
         let (ledger, organization) = (self.context.ledger.clone(), self.organization.clone());
         let settlement = Settlement { ledger, organization, announced, attempt, settle };
-        detached(self.context, claim.name(), work(settlement, begun)).await
+        detached(self.context, claim.name(), work(settlement, self.begun)).await
     }
 
     async fn create(&self, claim: &Claim, attempt: u32, config: Option<Settings>) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt};
 
 use super::adopt;
+use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::secrets::{self, UnprovenKey};
@@ -21,6 +22,8 @@ use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
 
 /// The world, and what the writes need of it beyond the decision.
 pub(super) struct Gathered {
+    /// Begin of the look. What is announced on its ground is dated by it, so the gate counts from here.
+    pub(super) begun: BootInstant,
     pub(super) world: World,
     /// The Secret of the wanted name, as it was read.
     pub(super) secret: Option<Secret>,
@@ -70,10 +73,12 @@ impl Facts {
     }
 }
 
-/// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder. `now` is server time;
+/// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder. `now` is server time at
+/// `begun`;
 /// `bound_to` is the Secret that the status calls published.
 pub(super) async fn gather(
     context: &Context,
+    begun: BootInstant,
     now: Timestamp,
     desired: &Desired,
     pass: &Pass,
@@ -129,7 +134,7 @@ pub(super) async fn gather(
         pass: pass.clone(),
         claim,
     };
-    Ok(Gathered { world, secret, unproven_key })
+    Ok(Gathered { begun, world, secret, unproven_key })
 }
 
 /// What the watch is told of a Secret that is in order.

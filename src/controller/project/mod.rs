@@ -32,6 +32,7 @@ use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
 use super::{finalizer, watch};
+use crate::composio::BootInstant;
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
@@ -133,16 +134,19 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
             Err(step) => {
-                if matches!(step, Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..))
-                {
+                let is_away = matches!(
+                    step,
+                    Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..)
+                );
+                if is_away {
                     without_calls::keep_secret(context, wish, bound_to, facts).await?;
                 }
                 return Ok(step);
             }
         };
         let organization = context.organization(&desired.organization)?;
-        let now = organization.client.server_now();
-        let gathered = gather::gather(context, now, &desired, &done, bound_to).await?;
+        let (begun, now) = (BootInstant::now(), organization.client.server_now());
+        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to).await?;
         facts.saw(&desired, &gathered.world);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {

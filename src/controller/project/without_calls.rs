@@ -6,6 +6,7 @@ use url::Url;
 
 use super::gather::{Facts, gather};
 use super::publish::publish;
+use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::crd::{ComposioOrganization, DEFAULT_ENDPOINT};
@@ -31,7 +32,7 @@ pub(super) async fn keep_secret(
     let mut pass = Pass::default();
     for _ in 0..MOST_ACTIONS {
         let now = last.as_ref().map_or_else(jiff::Timestamp::now, |last| last.client.server_now());
-        let gathered = gather(context, now, &desired, &pass, bound_to).await?;
+        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, bound_to).await?;
         let Some(record) = own(&gathered.world.claim, &desired) else { return Ok(()) };
         facts.saw(&desired, &gathered.world);
         let action = without_calls(&desired, &gathered.world, &record.claim);

@@ -95,7 +95,11 @@ fn judged(desired: &Desired, vacant: &Claim, adopt: &Adopt, candidate: &Candidat
         {
             (project, None)
         }
-        (Some(project), KeySeen::Proven(key)) if !project.is_claimed => (project, Some(key.clone())),
+        (Some(project), KeySeen::Proven(key))
+            if !project.is_claimed && adopt.source != KeySource::Regenerate =>
+        {
+            (project, Some(key.clone()))
+        }
         (None, _) if may_know => return Ok(denied(id, "Composio does not know it, or it was deleted")),
         (Some(project), _) if may_know && project.is_claimed => {
             return Ok(denied(id, "another resource manages it"));

@@ -56,7 +56,7 @@ impl Ctx {
                 return Err(CallError::NotSent("the announcement is too old".to_owned()));
             }
             laws::sent(realm, self.me, mutation, announcement.map(|(record, attempt, _)| (record, attempt)));
-            let fate = realm.remote.fate(&mut realm.dice, realm.now, realm.weather, realm.is_calm);
+            let fate = realm.remote.fate(&mut realm.dice, realm.now, realm.weather.mildness, realm.is_calm);
             if fate.answer == NEVER {
                 realm.count("a lost answer");
             }

@@ -167,7 +167,10 @@ impl Work<'_> {
 
     /// From when on the gate counts.
     fn begun(&self) -> Time {
-        self.ctx.now()
+        match self.ctx.has(Guard::GateFromLook) {
+            true => self.gathered.begun,
+            false => self.ctx.now(),
+        }
     }
 
     /// Without the guard: as if the announcement stood in the claim.

@@ -12,9 +12,11 @@ use composio_operator::domain::world::{ClaimView, Desired, Pass, World};
 use super::{sabotage, secrets};
 use crate::cluster::{Key, Resource, Secret, namespace_name, resource_name};
 use crate::process::SETTLE;
-use crate::realm::{Ctx, Realm};
+use crate::realm::{Ctx, Realm, Time};
 
 pub(super) struct Gathered {
+    /// Begin of the look; the gate counts from here.
+    pub(super) begun: Time,
     pub(super) world: World,
     /// The Secret of the wanted name, as it was read.
     pub(super) secret: Option<Secret>,
@@ -28,6 +30,7 @@ pub(super) async fn gather(
     desired: &Desired,
     pass: &Pass,
 ) -> Result<Gathered, Failure> {
+    let (begun, now) = (ctx.now(), ctx.server_now());
     let name = desired.project_name.as_str();
     let record = ctx.read(|realm| realm.cluster.claims.get(name).cloned()).await?;
     let at = (key.0, object.spec.secret);
@@ -41,7 +44,7 @@ pub(super) async fn gather(
         }
         None => (owner(ctx, key, desired, None).await?, false),
     };
-    let (looked, now) = (ctx.now(), ctx.server_now());
+    let looked = ctx.now();
     let settling = match record.filter(|_| is_mine) {
         Some(record) => {
             let settling = ctx.process(|process| process.settling(record, looked, now));
@@ -65,7 +68,7 @@ pub(super) async fn gather(
         pass: pass.clone(),
         claim: record.map_or(ClaimView::Absent, |record| ClaimView::Present(Box::new(record.clone()))),
     };
-    Ok(Gathered { world, secret, is_mine })
+    Ok(Gathered { begun, world, secret, is_mine })
 }
 
 /// The owner that this resource would write into a claim; the Namespace is read live.

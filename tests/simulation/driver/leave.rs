@@ -17,7 +17,7 @@ use super::{evidence, execute, sabotage};
 use crate::cluster::{Key, Refused, Resource};
 use crate::guard::Guard;
 use crate::process::SETTLE;
-use crate::realm::Ctx;
+use crate::realm::{Ctx, Time};
 use crate::remote::Mutation;
 
 /// Most steps of one pass.
@@ -43,6 +43,7 @@ pub(super) async fn pass(ctx: &Ctx, key: Key, object: &Rc<Resource>) -> Result<S
             .await?;
         let record = record.as_ref();
         let known_id = record.map_or(subject.known_id.as_ref(), |record| record.claim.project_id());
+        let begun = ctx.now();
         let settling = settling(ctx, record);
         let name = record.map(|record| record.claim.project_name().to_string());
         let claim = record.map_or(ClaimView::Absent, |record| ClaimView::Present(Box::new(record.clone())));
@@ -57,7 +58,7 @@ pub(super) async fn pass(ctx: &Ctx, key: Key, object: &Rc<Resource>) -> Result<S
             seen: &done.seen,
         });
         let step = step.map_err(|illegal| Failure::bug(illegal.to_string()))?;
-        let work = Work { ctx, key, subject: &subject, record, settling };
+        let work = Work { ctx, key, subject: &subject, record, begun, settling };
         if let Some(end) = work.execute(step, &mut done).await? {
             return Ok(end);
         }
@@ -114,6 +115,8 @@ struct Work<'a> {
     key: Key,
     subject: &'a Rc<Resource>,
     record: Option<&'a Record>,
+    /// From when on the gate counts.
+    begun: Time,
     settling: Settling,
 }
 
@@ -176,7 +179,7 @@ impl Work<'_> {
 
     /// Claim, a live look whether the policy is still in force, call, claim.
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
-        let begun = self.ctx.now();
+        let begun = if self.ctx.has(Guard::GateFromLook) { self.begun } else { self.ctx.now() };
         let announced = self.write(claim).await?;
         let (now, server_now) = (self.ctx.now(), self.settling.now);
         self.ctx.process(|process| process.settling(&announced, now, server_now));

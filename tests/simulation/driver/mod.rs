@@ -59,7 +59,7 @@ pub(crate) async fn reconcile(ctx: Ctx, key: Key) {
             ctx.write(|realm| realm.cluster.write_status(key, version, known_as, known_id)).await
         }
     };
-    ctx.with(|realm| finish(realm, ctx.me, key, &object, outcome, status));
+    ctx.with(|realm| finish(realm, ctx.me, key, &object, &outcome, status));
 }
 
 /// A pass that took too long.
@@ -68,7 +68,7 @@ pub(crate) fn overdue(realm: &mut Realm, process: usize, key: Key) {
     if let Some(object) = realm.processes[process].cache.get(&key).cloned() {
         let result = Err(Failure::transient("the pass took too long"));
         let outcome = outcome(realm, process, &object, result);
-        finish(realm, process, key, &object, outcome, Ok(()));
+        finish(realm, process, key, &object, &outcome, Ok(()));
     } else {
         realm.processes[process].running.remove(&key);
     }
@@ -96,12 +96,13 @@ fn finish(
     process: usize,
     key: Key,
     object: &Rc<Resource>,
-    outcome: Outcome,
+    outcome: &Outcome,
     status: Result<(), Refused>,
 ) {
-    let spread = realm.dice.between(0, 100) as f64 / 100.0;
-    let observe = (OBSERVE as f64 * (1.0 - 0.2 * spread)) as Time;
-    let after = match &outcome {
+    let spread = u8::try_from(realm.dice.between(0, 100)).unwrap();
+    let observe = OBSERVE - OBSERVE / 5 * Time::from(spread) / 100;
+    let spread = f64::from(spread) / 100.0;
+    let after = match outcome {
         _ if status == Err(Refused::Conflict) => Some(SECOND),
         Outcome::Step(Step::Ignore) => None,
         Outcome::Step(Step::Wait(_, _, after)) => {
@@ -117,8 +118,8 @@ fn finish(
             Some(if is_final { observe } else { Time::try_from(backoff.as_millis()).unwrap_or(observe) })
         }
     };
-    realm.tell(|| format!("p{process} {key:?} {} => {}", object.uid, told(&outcome)));
-    realm.laws.ended(key, &object.uid, &outcome);
+    realm.tell(|| format!("p{process} {key:?} {} => {}", object.uid, told(outcome)));
+    realm.laws.ended(key, &object.uid, outcome);
     let now = realm.now;
     let process = &mut realm.processes[process];
     process.running.remove(&key);

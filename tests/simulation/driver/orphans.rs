@@ -18,7 +18,7 @@ const MOST_STEPS: usize = 5;
 /// One pass over a claim.
 pub(crate) async fn reconcile(ctx: Ctx, name: String) {
     let result = pass(&ctx, &name).await;
-    ctx.with(|realm| finish(realm, ctx.me, &name, result));
+    ctx.with(|realm| finish(realm, ctx.me, &name, &result));
 }
 
 /// Notes when the next look at a claim is.
@@ -26,7 +26,7 @@ pub(crate) fn finish(
     realm: &mut Realm,
     process: usize,
     name: &str,
-    result: Result<Option<Duration>, Failure>,
+    result: &Result<Option<Duration>, Failure>,
 ) {
     let after = match result {
         Ok(after) => after.unwrap_or(Duration::from_mins(9)),

@@ -80,7 +80,7 @@ impl Settlement {
             (Mutation::Regenerate(_), Err(error)) if error.is_definite() => self.key_refused(false).await,
             (Mutation::Delete(_), Err(CallError::NotFound(_))) => {}
             (Mutation::Delete(_), Err(error)) if error.is_definite() => {
-                self.deletion_answered(DeletionOutcome::Undone).await
+                self.deletion_answered(DeletionOutcome::Undone).await;
             }
             (_, Err(_)) => {}
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::walk::{self, Op, Walk, ops};
-use crate::domain::claim::{Claim, Phase};
+use crate::domain::claim::{Claim, Phase, Purpose};
 
 fn receipt(claim: &Claim) -> Option<&crate::domain::claim::Receipt> {
     claim.deletion().and_then(|deletion| deletion.receipt.as_ref())
@@ -12,9 +12,15 @@ fn receipt(claim: &Claim) -> Option<&crate::domain::claim::Receipt> {
 
 proptest! {
     #[test]
-    fn composios_word_that_a_project_is_deleted_is_never_lost_while_the_deletion_is_announced(ops in ops(24)) {
+    fn composios_word_that_a_project_is_deleted_is_never_lost_while_the_deletion_is_announced(
+        before in ops(12), after in ops(8), again in any::<bool>(),
+    ) {
         let mut walk = Walk::new();
-        for op in &ops {
+        let created = Op::Created { attempt: 1, id: 1, has_key: true };
+        let deleted = [Op::Settled, Op::AnnounceDeletion(Purpose::Delete), Op::DeletionAnswered { is_gone: true }];
+        let once_more = again.then_some(Op::AnnounceDeletion(Purpose::DeleteAndRevoke));
+        let ops = before.iter().chain([&Op::Announce, &created]).chain(&deleted).chain(&once_more).chain(&after);
+        for op in ops {
             let before = receipt(&walk.record.claim).cloned();
             let _ = walk.step(op);
             let claim = &walk.record.claim;
