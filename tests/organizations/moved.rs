@@ -13,8 +13,8 @@ use testbed::world::{PATIENCE, World};
 use tokio_util::sync::CancellationToken;
 
 use crate::scene::{
-    confirm, copy_ledger, create_namespace, header, held, is_no_header, looked_at, move_world, mutations,
-    nothing_held, records,
+    confirm, copy_as_it_is, copy_ledger, create_namespace, header, held, is_no_header, looked_at, move_world,
+    mutations, nothing_held, records,
 };
 
 const SHOPS: [&str; 3] = ["shop", "shop-2", "shop-3"];
@@ -75,7 +75,7 @@ async fn a_restored_ledger_changes_nothing_until_it_is_confirmed_and_then_every_
     assert_eq!(records_now, records_before, "the ledger was written");
     assert_eq!(mutations(&world), before);
 
-    world.projects().delete("new", &kube::api::DeleteParams::default()).await.unwrap();
+    world.projects().delete("new", &DeleteParams::default()).await.unwrap();
     confirm(&world, "default", &moved.token).await;
     has_the_same_keys(&world, &keys).await;
     nothing_held(&world, "default").await;
@@ -117,7 +117,7 @@ async fn a_drill_with_productions_backup_changes_nothing_while_production_runs()
     let projects: kube::Api<composio_operator::crd::ComposioProject> =
         kube::Api::namespaced(world.client.clone(), &namespace);
     for name in SHOPS {
-        projects.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+        projects.delete(name, &DeleteParams::default()).await.unwrap();
     }
     eventually("the drill's resources are gone", PATIENCE, async || {
         let left = projects.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
@@ -255,5 +255,33 @@ async fn a_header_of_the_previous_release_is_completed_without_a_word() {
     assert_eq!(header["organizations"]["default"]["id"], world.organization.id.as_str());
     has_the_same_keys(&world, &keys).await;
     assert_eq!(mutations(&world), before);
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_deleted_while_the_move_is_not_confirmed_comes_back_after_it() {
+    let (mut world, keys) = with_shops().await;
+    world.stop_operator().await;
+    // Another namespace of the operator in the same cluster: the resources are still the owners of their claims.
+    let system = format!("{}-copy", world.system);
+    create_namespace(&world, &system).await;
+    copy_as_it_is(&world, &system).await;
+    world.system = system;
+    let (before, organization_key) = (mutations(&world), world.organization.key.clone());
+    world.add_organization("default", &organization_key, json!({})).await;
+    world.secrets().delete("shop", &DeleteParams::default()).await.unwrap();
+    world.start_operator().await;
+    let token = held(&world, "default", "LedgerMoved", 3).await.token;
+    world.secrets().delete("shop-2", &DeleteParams::default()).await.unwrap();
+    for name in &SHOPS[..2] {
+        world.not_ready(name, "OrganizationNotReady").await;
+    }
+    looked_at(&world, "default").await;
+    for name in &SHOPS[..2] {
+        assert!(world.secrets().get_opt(name).await.unwrap().is_none(), "{name} was written");
+    }
+    confirm(&world, "default", &token).await;
+    has_the_same_keys(&world, &keys).await;
+    assert_eq!(mutations(&world), before, "something was created or regenerated");
     world.finish(&[]).await;
 }
