@@ -94,7 +94,7 @@ fn user(realm: &mut Realm) {
 
 fn edit(realm: &mut Realm, key: Key) {
     let wanted = spec(realm, key);
-    let kind = realm.dice.below(7);
+    let kind = realm.dice.below(6);
     realm.tell(|| format!("a user edits {key:?}, {kind}: {wanted:?}"));
     let found = realm.cluster.resources.get(&key);
     let leaving =
@@ -109,9 +109,8 @@ fn edit(realm: &mut Realm, key: Key) {
         2 => spec.settings = wanted.settings,
         3 => spec.secret = wanted.secret,
         4 => spec.policy = wanted.policy,
-        5 => spec.on_missing = wanted.on_missing,
-        // Once set it is neither changed nor removed.
-        _ => spec.project_name = spec.project_name.take().or(wanted.project_name),
+        // The name of the project cannot be changed: the API server refuses it.
+        _ => spec.on_missing = wanted.on_missing,
     });
 }
 

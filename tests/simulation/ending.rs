@@ -96,7 +96,6 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
             Reason::SettingsIncomplete | Reason::SettingsUnavailable => !realm.remote.has_settings,
             Reason::KeyRejected => is_excused,
             Reason::ProjectMissing => project.is_none_or(|project| !project.is_alive),
-            Reason::SpecInvalid => resource.known_as.as_ref().is_some_and(|known| *known != name),
             _ => false,
         },
         Outcome::Failed(failure, _) => match failure.reason {
@@ -127,7 +126,8 @@ fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> boo
 fn leaks(realm: &mut Realm) {
     let unclaimed = realm.remote.projects.iter().find(|project| {
         let is_known = !project.is_touched && !realm.laws.mistaken.contains(&project.name);
-        project.is_alive && project.is_ours() && is_known && realm.claim_of(&project.id).is_none()
+        let is_kept = realm.claim_of(&project.id).is_some();
+        project.is_alive && project.is_ours() && is_known && !is_kept
     });
     let told =
         unclaimed.map(|project| format!("no project of ours has leaked: {} {}", project.name, project.id));

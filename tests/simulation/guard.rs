@@ -55,6 +55,8 @@ pub(crate) enum Guard {
     ForeignSecret,
     /// A deletion is judged only when it is settled.
     DeletionSettle,
+    /// A deletion that is refused takes back nothing while an earlier one is open.
+    EarlierDeletion,
     /// The policy is read live before a deletion is sent.
     PolicyInForce,
     /// A resource that leaves waits for the outcome of its creation.
@@ -72,7 +74,7 @@ impl Guard {
             | Guard::PublishGate
             | Guard::LiveOwner
             | Guard::HolderAlive => Bias::Stops,
-            Guard::PolicyInForce => Bias::Withdrawals,
+            Guard::PolicyInForce | Guard::EarlierDeletion => Bias::Withdrawals,
             Guard::TwoWitnesses => Bias::Overlooking,
             Guard::SettleByServerClock
             | Guard::SettleByOwnClock
@@ -89,7 +91,7 @@ impl Guard {
     }
 
     /// Those without which a history of moderate length breaks a law.
-    pub(crate) const ALL: [Guard; 28] = [
+    pub(crate) const ALL: [Guard; 29] = [
         Guard::ClaimBeforeCall,
         Guard::CompareAndSwap,
         Guard::SendGate,
@@ -115,6 +117,7 @@ impl Guard {
         Guard::OrphanSettle,
         Guard::ForeignSecret,
         Guard::DeletionSettle,
+        Guard::EarlierDeletion,
         Guard::PolicyInForce,
         Guard::LeavingSettle,
         Guard::TwoWitnesses,

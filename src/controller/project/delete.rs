@@ -24,7 +24,7 @@ use crate::domain::claim::{Claim, DeletionOutcome, Origin, Purpose, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::ids::{ProjectId, ProjectName, claim_name};
-use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Step, WATCHED, leave};
+use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Step, WATCHED, is_deletion_open, leave};
 use crate::domain::reason::Reason;
 use crate::domain::world::{ClaimView, DeletionPolicy};
 
@@ -301,7 +301,7 @@ impl Work<'_> {
     /// Claim, a live look whether the policy is still in force, call, claim.
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
         let record = self.record()?;
-        let begun = self.begun;
+        let (begun, is_open) = (self.begun, is_deletion_open(&record.claim, &self.settling));
         self.context.leads()?;
         let announced = self.context.ledger.update(record, claim, record.key.as_ref()).await;
         let announced = announced.map_err(|error| failure("writing the claim", &error))?;
@@ -317,7 +317,7 @@ impl Work<'_> {
         };
         let now = subject(self.context, &self.subject.object).await?;
         if now.is_none_or(|now| now.policy != self.subject.policy) {
-            settlement.deletion_answered(DeletionOutcome::Undone).await;
+            settlement.deletion_undone(is_open).await;
             return Err(Failure::conflict("the policy is not in force any more"));
         }
         let send = async move {
@@ -328,7 +328,7 @@ impl Work<'_> {
                 // Not by itself a proof: the look that follows tells.
                 Err(CallError::NotFound(_)) => {}
                 Err(error) if error.is_definite() => {
-                    settlement.deletion_answered(DeletionOutcome::Undone).await;
+                    settlement.deletion_undone(is_open).await;
                 }
                 Err(_) => {}
             }

@@ -193,6 +193,13 @@ impl Settlement {
         .await;
     }
 
+    /// Takes the announced deletion back; not where an earlier one is open, because that one may still be carried out.
+    pub(super) async fn deletion_undone(&self, is_earlier_open: bool) {
+        if !is_earlier_open {
+            self.deletion_answered(DeletionOutcome::Undone).await;
+        }
+    }
+
     /// Notes the answer to the deletion that was announced, and to no other.
     pub(super) async fn deletion_answered(&self, outcome: DeletionOutcome) {
         let started_time = self.announced.claim.deletion_started_time();

@@ -201,6 +201,12 @@ pub(super) fn deletion_left(claim: &Claim, settling: &Settling) -> Duration {
     settling.left(&[Attempt { number: 0, started_time, conflict: false }])
 }
 
+/// Whether a deletion that was announced earlier may still be carried out. Then it does not count that the next one was
+/// refused or not sent: the claim stays `Deleting`, and a look tells when it is settled.
+pub fn is_deletion_open(claim: &Claim, settling: &Settling) -> bool {
+    claim.phase() == Phase::Deleting && !deletion_left(claim, settling).is_zero()
+}
+
 /// Time until a second empty walk is a settle time away from the first.
 pub(super) fn until_proven(settling: &Settling) -> Duration {
     let left = settling.settle.saturating_sub(settling.nothing_for.unwrap_or_default());
@@ -215,23 +221,31 @@ mod tests {
     use crate::domain::claim::{Owner, Record};
     use crate::domain::ids::ProjectName;
 
-    /// What follows for a project that nobody knows, so long after it was made and its deletion was announced.
-    fn unknown_after(seconds: i64) -> LeaveStep {
-        let born = Timestamp::from_second(1_700_000_000).unwrap();
+    /// A claim whose project was made at this time; then its deletion was announced.
+    fn deleting(born: Timestamp) -> Claim {
         let text = |text: &str| text.to_owned();
         let (namespace, namespace_uid, name, uid) = (text("team"), text("n"), text("shop"), text("r"));
         let project_name = ProjectName::try_from(text("shop")).unwrap();
         let owner = Owner { namespace, namespace_uid, name, uid };
         let (claim, _) = Claim::new(owner, text("default"), None, project_name).announce(born).unwrap();
         let claim = claim.recovered(ProjectId::try_from(text("pr_1")).unwrap(), born).unwrap();
-        let claim = claim.settled().announce_deletion(born, Purpose::Delete).unwrap();
-        let record = Record { claim, key: None, uid: text("c"), resource_version: text("1") };
-        let settling = Settling {
-            now: born + SignedDuration::from_secs(seconds),
-            settle: Duration::from_secs(65),
-            seen_for: Duration::ZERO,
-            nothing_for: None,
+        claim.settled().announce_deletion(born, Purpose::Delete).unwrap()
+    }
+
+    fn settling(now: Timestamp, seen_for: Duration) -> Settling {
+        Settling { now, settle: Duration::from_secs(65), seen_for, nothing_for: None }
+    }
+
+    /// What follows for a project that nobody knows, so long after it was made and its deletion was announced.
+    fn unknown_after(seconds: i64) -> LeaveStep {
+        let born = Timestamp::from_second(1_700_000_000).unwrap();
+        let record = Record {
+            claim: deleting(born),
+            key: None,
+            uid: "c".to_owned(),
+            resource_version: "1".to_owned(),
         };
+        let settling = settling(born + SignedDuration::from_secs(seconds), Duration::ZERO);
         leave(&Leaving {
             policy: DeletionPolicy::Delete,
             claim: &ClaimView::Present(Box::new(record)),
@@ -249,5 +263,15 @@ mod tests {
     fn a_project_that_is_too_young_to_be_known_is_not_buried_because_nobody_knows_it() {
         assert!(matches!(unknown_after(1), LeaveStep::Wait(Reason::Deleting, ..)));
         assert_eq!(unknown_after(65), LeaveStep::Bury);
+    }
+
+    #[test]
+    fn a_deletion_is_open_until_it_is_settled_by_both_clocks() {
+        let born = Timestamp::from_second(1_700_000_000).unwrap();
+        let (claim, minutes) = (deleting(born), SignedDuration::from_mins(2));
+        assert!(is_deletion_open(&claim, &settling(born, Duration::from_secs(65))));
+        assert!(is_deletion_open(&claim, &settling(born + minutes, Duration::from_secs(64))));
+        assert!(!is_deletion_open(&claim, &settling(born + minutes, Duration::from_secs(65))));
+        assert!(!is_deletion_open(&claim.kept().unwrap(), &settling(born, Duration::ZERO)));
     }
 }

@@ -22,7 +22,7 @@ mod validate;
 use std::time::Duration;
 
 pub(crate) use self::create::name_taken;
-pub use self::delete::{LeaveStep, Leaving, Reach, leave};
+pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
 pub use self::validate::{Wish, validate};

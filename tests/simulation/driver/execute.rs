@@ -161,7 +161,7 @@ impl Work<'_> {
         let (now, server_now) = (self.ctx.now(), self.gathered.world.settling.now);
         self.ctx.process(|process| process.settling(&announced, now, server_now));
         let mutation = mutation(&announced);
-        let settlement = Settlement { ctx: self.ctx.clone(), announced, attempt, config };
+        let settlement = Settlement { ctx: self.ctx.clone(), announced, attempt, config, is_repeated: false };
         detached(settlement, mutation, begun).await
     }
 

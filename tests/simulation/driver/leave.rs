@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use composio_operator::domain::answer::CallError;
-use composio_operator::domain::claim::{Claim, DeletionOutcome, Origin, Purpose, Record};
+use composio_operator::domain::claim::{Claim, Origin, Purpose, Record};
 use composio_operator::domain::evidence::Settling;
 use composio_operator::domain::failure::Failure;
 use composio_operator::domain::ids::ProjectId;
-use composio_operator::domain::plan::{LeaveStep, Leaving, OrphanSeen, Reach, Step, leave};
+use composio_operator::domain::plan::{LeaveStep, Leaving, OrphanSeen, Reach, Step, is_deletion_open, leave};
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::world::{ClaimView, DeletionPolicy};
 
@@ -180,6 +180,7 @@ impl Work<'_> {
     /// Claim, a live look whether the policy is still in force, call, claim.
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
         let begun = if self.ctx.has(Guard::GateFromLook) { self.begun } else { self.ctx.now() };
+        let is_repeated = is_deletion_open(&self.record()?.claim, &self.settling);
         let announced = self.write(claim).await?;
         let (now, server_now) = (self.ctx.now(), self.settling.now);
         self.ctx.process(|process| process.settling(&announced, now, server_now));
@@ -191,11 +192,12 @@ impl Work<'_> {
                 _ => "a deletion was announced",
             });
         });
-        let settlement = Settlement { ctx: self.ctx.clone(), announced, attempt: 0, config: None };
+        let settlement =
+            Settlement { ctx: self.ctx.clone(), announced, attempt: 0, config: None, is_repeated };
         if self.ctx.has(Guard::PolicyInForce) {
             let now = subject(self.ctx, self.key, &self.subject.uid).await?;
             if now.is_none_or(|now| now.spec.policy != self.subject.spec.policy) {
-                settlement.deletion_answered(DeletionOutcome::Undone).await;
+                settlement.deletion_undone().await;
                 return Err(Failure::conflict("the policy is not in force any more"));
             }
         }

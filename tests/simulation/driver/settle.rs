@@ -32,6 +32,8 @@ pub(super) struct Settlement {
     pub(super) attempt: u32,
     /// Accepted with a creation.
     pub(super) config: Option<Settings>,
+    /// An earlier deletion may still be carried out.
+    pub(super) is_repeated: bool,
 }
 
 /// Runs the call in a task of its own and waits for it. The claim counts as in flight until it ends.
@@ -80,7 +82,7 @@ impl Settlement {
             (Mutation::Regenerate(_), Err(error)) if error.is_definite() => self.key_refused(false).await,
             (Mutation::Delete(_), Err(CallError::NotFound(_))) => {}
             (Mutation::Delete(_), Err(error)) if error.is_definite() => {
-                self.deletion_answered(DeletionOutcome::Undone).await;
+                self.deletion_undone().await;
             }
             (_, Err(_)) => {}
         }
@@ -201,7 +203,13 @@ impl Settlement {
         .await;
     }
 
-    pub(super) async fn deletion_answered(&self, outcome: DeletionOutcome) {
+    pub(super) async fn deletion_undone(&self) {
+        if !self.is_repeated || !self.ctx.has(Guard::EarlierDeletion) {
+            self.deletion_answered(DeletionOutcome::Undone).await;
+        }
+    }
+
+    async fn deletion_answered(&self, outcome: DeletionOutcome) {
         let started_time = self.announced.claim.deletion_started_time();
         self.amend(|claim| claim.deletion_answered(started_time, outcome.clone())).await;
     }
