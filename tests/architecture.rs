@@ -36,10 +36,12 @@ fn files(directory: &str, extensions: &[&str]) -> Vec<File> {
         for entry in std::fs::read_dir(&directory).expect("a directory of the tree") {
             let path = entry.expect("an entry of the tree").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // In a working tree of its own, `.git` is a file.
+            if [".git", "target"].contains(&&*name) {
+                continue;
+            }
             if path.is_dir() {
-                if ![".git", "target"].contains(&&*name) {
-                    open.push(path);
-                }
+                open.push(path);
             } else if extensions.is_empty() || extensions.iter().any(|wanted| has_extension(&path, wanted)) {
                 // What is no text is none of our sources.
                 found.extend(

@@ -5,9 +5,11 @@
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -49,6 +51,7 @@ async fn apply(client: &Client, object: &DynamicObject) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough_for_everything_that_the_operator_does() {
     let mut world = World::without_operator().await;
+    world.superseded_retention = Duration::from_secs(1);
     grant(&world).await;
     let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "composio-operator").await;
     let restricted = client_for(kubeconfig.unwrap()).await.unwrap();
@@ -73,6 +76,35 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
         world.entry("shop", "more").await.ok_or_else(|| "it has not".to_owned())
     })
     .await;
+
+    // A deleted Secret comes back: the watch on Secrets.
+    let secrets = world.secrets();
+    secrets.delete("shop", &DeleteParams::default()).await.unwrap();
+    eventually("the Secret is back", PATIENCE, async || {
+        world.entry("shop", "more").await.ok_or_else(|| "it is not".to_owned())
+    })
+    .await;
+
+    // A Secret whose name has changed is removed.
+    world.apply("shop", json!({"secret": {"name": "renamed"}})).await;
+    eventually("the old Secret is gone", PATIENCE, async || {
+        match secrets.get_opt("shop").await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(_) => Err("it is there".to_owned()),
+        }
+    })
+    .await;
+
+    // Finalizers of the project and of its organization, owner reference, tombstone; and all of it taken back.
+    for name in ["short-lived", "kept"] {
+        world.apply(name, json!({"deletionPolicy": "Delete"})).await;
+        world.ready(name).await;
+    }
+    world.delete("short-lived").await;
+    world.apply("kept", json!({"deletionPolicy": "Retain"})).await;
+    world.ready("kept").await;
+    assert_eq!(secrets.get("kept").await.unwrap().owner_references(), []);
+    world.delete("kept").await;
 
     // A claim that nothing came of is removed with its resource.
     let theirs = world.control.create_project(&world.organization.id, ThirdPartyProject::named("taken"));

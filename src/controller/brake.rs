@@ -1,5 +1,6 @@
 //! The brake on deletions, as this process keeps it: one tally per organization, asked under one lock, so that workers
 //! together never exceed the limit. It begins with what the ledger says, so that it survives restarts.
+//! It is read from there once: who loses the lease ends its process, so that nobody else deletes while this one lives.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

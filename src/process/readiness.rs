@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Gate {
     /// Both CustomResourceDefinitions are established.
     CrdsEstablished,
-    /// The Lease has been looked at, so that this process may lead one day; without leader election, from the beginning.
+    /// The Lease has been looked at, so that this process may lead one day; without leader election, once the definitions
+    /// are established.
     LeaseObserved,
     /// The ledger of the operator's namespace is open.
     LedgerOpen,

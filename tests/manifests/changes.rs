@@ -49,6 +49,21 @@ fn adoption_changes() -> [(Value, Value, Kept); 2] {
     ]
 }
 
+fn with_id(id: Option<&str>) -> Value {
+    organization(json!({"apiKeySecretRef": {"name": "composio-org"}, "organizationId": id}))
+}
+
+fn organization_changes() -> [(Value, Value, Kept); 3] {
+    const ID: Kept =
+        ("spec.organizationId: Forbidden: cannot be changed", "create another ComposioOrganization");
+    let removed = organization(json!({"apiKeySecretRef": {"name": "composio-org"}}));
+    [
+        (with_id(Some("ok_1")), with_id(Some("ok_2")), ID),
+        (with_id(Some("ok_1")), with_id(None), ID),
+        (with_id(Some("ok_1")), removed, ID),
+    ]
+}
+
 #[tokio::test]
 async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
     let plain = || project(json!({}));
@@ -71,7 +86,7 @@ async fn a_change_of_identity_is_refused_with_the_field_and_the_way_out() {
         (with_template("{name}"), with_template("{namespace}_{name}"), TEMPLATE),
     ];
     let adoption = adoption_changes();
-    let rows = rows.into_iter().chain(adoption).collect::<Vec<_>>();
+    let rows = rows.into_iter().chain(adoption).chain(organization_changes()).collect::<Vec<_>>();
     println!("{} refused changes", rows.len());
     let mut complaints = Vec::new();
     for (before, after, (field, way_out)) in rows {
@@ -110,6 +125,9 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
             project(json!({"secret": {"template": {"a": "x"}}})),
             project(json!({"secret": {"labels": {"a": "x"}}})),
         ),
+        (without_template(), with_id(Some("ok_1"))),
+        (project(json!({"deletionPolicy": "Delete"})), project(json!({"deletionPolicy": "DeleteAndRevoke"}))),
+        (project(json!({"deletionPolicy": "DeleteAndRevoke"})), plain()),
         (without_template(), with_template("{name}")),
         (with_template("{name}"), without_template()),
         (without_template(), with_key("other", "suspend", json!(true))),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use composio_operator::crd::RECONCILE_ANNOTATION;
 use composio_operator::process::Operator;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use testbed::emulator::{Operation, OrganizationOptions};
 use testbed::eventually::eventually;
@@ -12,8 +13,8 @@ use testbed::world::{PATIENCE, World};
 use tokio_util::sync::CancellationToken;
 
 use crate::scene::{
-    confirm, copy_ledger, create_namespace, header, held, is_no_header, looked_at, move_world, mutations,
-    nothing_held, records,
+    confirm, copy_as_it_is, copy_ledger, create_namespace, header, held, is_no_header, looked_at, move_world,
+    mutations, nothing_held, records,
 };
 
 const SHOPS: [&str; 3] = ["shop", "shop-2", "shop-3"];
@@ -74,7 +75,7 @@ async fn a_restored_ledger_changes_nothing_until_it_is_confirmed_and_then_every_
     assert_eq!(records_now, records_before, "the ledger was written");
     assert_eq!(mutations(&world), before);
 
-    world.projects().delete("new", &kube::api::DeleteParams::default()).await.unwrap();
+    world.projects().delete("new", &DeleteParams::default()).await.unwrap();
     confirm(&world, "default", &moved.token).await;
     has_the_same_keys(&world, &keys).await;
     nothing_held(&world, "default").await;
@@ -116,7 +117,7 @@ async fn a_drill_with_productions_backup_changes_nothing_while_production_runs()
     let projects: kube::Api<composio_operator::crd::ComposioProject> =
         kube::Api::namespaced(world.client.clone(), &namespace);
     for name in SHOPS {
-        projects.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
+        projects.delete(name, &DeleteParams::default()).await.unwrap();
     }
     eventually("the drill's resources are gone", PATIENCE, async || {
         let left = projects.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
@@ -209,6 +210,37 @@ async fn a_namespace_that_comes_after_the_confirmation_gets_its_projects_by_name
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_moved_ledger_is_not_confirmed_no_secret_is_written() {
+    let (mut world, keys) = with_shops().await;
+    world.stop_operator().await;
+    let (mut moved, _) = header(&world).await;
+    moved["uid"] = json!("11111111-2222-3333-4444-555555555555");
+    let patch = json!({"stringData": {"header.json": moved.to_string()}});
+    records(&world).patch("composio-ledger", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    world.start_operator().await;
+    world.organization_reaches("default", "False", "LedgerMoved").await;
+    let name = SHOPS[0];
+    world.secrets().delete(name, &DeleteParams::default()).await.unwrap();
+    world.poke(name).await;
+    let shop = world.projects();
+    eventually("the project was looked at", PATIENCE, async || {
+        let shop = shop.get(name).await.map_err(|error| error.to_string())?;
+        let request = shop.annotations().get(RECONCILE_ANNOTATION).cloned();
+        let handled = shop.status.and_then(|status| status.last_handled_reconcile_at);
+        if request == handled { Ok(()) } else { Err(format!("{handled:?} was handled")) }
+    })
+    .await;
+    assert!(world.secrets().get_opt(name).await.unwrap().is_none(), "a Secret was written");
+    let before = mutations(&world);
+    let token = held(&world, "default", "LedgerMoved", 3).await.token;
+    confirm(&world, "default", &token).await;
+    world.organization_ready("default").await;
+    has_the_same_keys(&world, &keys).await;
+    assert_eq!(mutations(&world), before);
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_of_the_previous_release_is_completed_without_a_word() {
     let (mut world, keys) = with_shops().await;
     world.stop_operator().await;
@@ -223,5 +255,33 @@ async fn a_header_of_the_previous_release_is_completed_without_a_word() {
     assert_eq!(header["organizations"]["default"]["id"], world.organization.id.as_str());
     has_the_same_keys(&world, &keys).await;
     assert_eq!(mutations(&world), before);
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_deleted_while_the_move_is_not_confirmed_comes_back_after_it() {
+    let (mut world, keys) = with_shops().await;
+    world.stop_operator().await;
+    // Another namespace of the operator in the same cluster: the resources are still the owners of their claims.
+    let system = format!("{}-copy", world.system);
+    create_namespace(&world, &system).await;
+    copy_as_it_is(&world, &system).await;
+    world.system = system;
+    let (before, organization_key) = (mutations(&world), world.organization.key.clone());
+    world.add_organization("default", &organization_key, json!({})).await;
+    world.secrets().delete("shop", &DeleteParams::default()).await.unwrap();
+    world.start_operator().await;
+    let token = held(&world, "default", "LedgerMoved", 3).await.token;
+    world.secrets().delete("shop-2", &DeleteParams::default()).await.unwrap();
+    for name in &SHOPS[..2] {
+        world.not_ready(name, "OrganizationNotReady").await;
+    }
+    looked_at(&world, "default").await;
+    for name in &SHOPS[..2] {
+        assert!(world.secrets().get_opt(name).await.unwrap().is_none(), "{name} was written");
+    }
+    confirm(&world, "default", &token).await;
+    has_the_same_keys(&world, &keys).await;
+    assert_eq!(mutations(&world), before, "something was created or regenerated");
     world.finish(&[]).await;
 }

@@ -97,18 +97,7 @@ pub(crate) async fn copy_ledger(
     (from, to): (&str, &str),
     keep: impl Fn(&Secret) -> bool,
 ) {
-    let target: Api<Secret> = Api::namespaced(world.client.clone(), system);
-    world.history.permit_ledger(system);
-    for secret in records(world).list(&ListParams::default()).await.unwrap().into_iter().filter(keep) {
-        let mut copy = Secret {
-            metadata: ObjectMeta {
-                name: secret.metadata.name.clone(),
-                labels: secret.metadata.labels.clone(),
-                annotations: secret.metadata.annotations.clone(),
-                ..ObjectMeta::default()
-            },
-            ..secret
-        };
+    let moved = |mut copy: Secret| {
         let data = copy.data.get_or_insert_default();
         if let Some(claim) = data.get_mut("claim.json") {
             let mut json: Value = serde_json::from_slice(&claim.0).unwrap();
@@ -120,6 +109,34 @@ pub(crate) async fn copy_ledger(
             let labels = copy.metadata.labels.get_or_insert_default();
             labels.insert("composio.dev/owner-namespace".to_owned(), to.to_owned());
         }
+        copy
+    };
+    copy_secrets(world, system, keep, moved).await;
+}
+
+/// Copies the ledger and the keys to another namespace without a change: the resources stay the owners of their claims.
+pub(crate) async fn copy_as_it_is(world: &World, system: &str) {
+    copy_secrets(world, system, |_| true, |copy| copy).await;
+}
+
+async fn copy_secrets(
+    world: &World,
+    system: &str,
+    keep: impl Fn(&Secret) -> bool,
+    change: impl Fn(Secret) -> Secret,
+) {
+    let target: Api<Secret> = Api::namespaced(world.client.clone(), system);
+    world.history.permit_ledger(system);
+    for secret in records(world).list(&ListParams::default()).await.unwrap().into_iter().filter(keep) {
+        let copy = change(Secret {
+            metadata: ObjectMeta {
+                name: secret.metadata.name.clone(),
+                labels: secret.metadata.labels.clone(),
+                annotations: secret.metadata.annotations.clone(),
+                ..ObjectMeta::default()
+            },
+            ..secret
+        });
         if copy.name_any().ends_with("-key") {
             world.history.permit(Kind::Organization, system, &copy.name_any());
         }

@@ -43,6 +43,23 @@ async fn killed_while_the_call_is_on_its_way_it_finds_the_project_that_is_made_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_that_takes_a_claim_over_waits_for_the_answer_that_is_on_its_way() {
+    let scene = Scene::start_with(|settings| settings.request_timeout = Duration::from_mins(1)).await;
+    let gate = scene.hold(Operation::Create, Point::AfterCommit);
+    scene.apply(json!({})).await;
+    arrived(&gate).await;
+    scene.world.apply("renamed", json!({"projectName": "shop"})).await;
+    scene.world.not_ready("renamed", "ClaimHeld").await;
+    scene.world.delete("shop").await;
+    scene.world.not_ready("renamed", "Creating").await;
+    gate.open();
+    scene.world.ready("renamed").await;
+    assert_eq!(scene.sent(Operation::Create), 1);
+    assert_eq!(scene.committed(Operation::Regenerate), 0);
+    scene.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_before_the_answer_came_it_finds_its_project() {
     let mut scene = Scene::start().await;
     let gate = scene.hold(Operation::Create, Point::AfterCommit);

@@ -134,8 +134,11 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
             Err(step) => {
-                if matches!(step, Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..))
-                {
+                let is_away = matches!(
+                    step,
+                    Step::Wait(Reason::OrganizationNotReady | Reason::OrganizationNotFound, ..)
+                );
+                if is_away {
                     without_calls::keep_secret(context, wish, bound_to, facts).await?;
                 }
                 return Ok(step);

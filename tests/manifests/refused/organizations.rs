@@ -6,7 +6,10 @@ use super::{Wrong, wrong};
 use crate::cluster::{manifest, organization};
 
 pub(super) fn rows() -> Vec<Wrong> {
-    [shape(), key_secret(), endpoint(), name_template(), grants()].into_iter().flatten().collect()
+    [shape(), key_secret(), endpoint(), name_template(), grants(), identity_and_limits()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn shape() -> Vec<Wrong> {
@@ -136,5 +139,22 @@ fn grants() -> Vec<Wrong> {
         wrong(grants(json!([one, one])), "spec.grants", &["Duplicate value", "duplicate entries for key"]),
         wrong(grants(json!(many)), "spec.grants", &["must have at most 256 items"]),
         wrong(with("adoption", json!("Never")), "spec.adoption", &["Unsupported value"]),
+    ]
+}
+
+fn identity_and_limits() -> Vec<Wrong> {
+    let limit = |limit: Value| with("limits", json!({"deletionsPerHour": limit}));
+    let (id, deletions) = ("spec.organizationId", "spec.limits.deletionsPerHour");
+    vec![
+        wrong(with("organizationId", json!("")), id, &["should be at least 1 chars long"]),
+        wrong(with("organizationId", json!("ok/1")), id, &["must have characters of [A-Za-z0-9_-] only"]),
+        wrong(
+            with("organizationId", json!("a".repeat(129))),
+            id,
+            &["Too long: may not be more than 128 bytes"],
+        ),
+        wrong(limit(json!(-1)), deletions, &["should be greater than or equal to 0"]),
+        wrong(limit(json!(10_001)), deletions, &["should be less than or equal to 10000"]),
+        wrong(limit(json!("20")), deletions, &["of type integer", "expected numeric"]),
     ]
 }
