@@ -23,9 +23,8 @@ pub(crate) fn act(realm: &mut Realm) {
     match (realm.dice.below(40), realm.weather.bias) {
         (0..=9, Bias::Stops) => stop(realm),
         (0..=9, Bias::Withdrawals) => withdraw(realm),
-        (0..=9, Bias::Strangers) => third_party(realm),
+        (0..=9, Bias::Strangers) | (21..=25, _) => third_party(realm),
         (0..=20, _) => user(realm),
-        (21..=25, _) => third_party(realm),
         (26, _) => mode(realm),
         _ => process(realm),
     }
