@@ -103,6 +103,11 @@ impl Context {
         lock(&self.brake.tallies).get(organization).map(|tally| tally.held().clone()).unwrap_or_default()
     }
 
+    /// UIDs of the resources of an organization that were let go and are not gone yet.
+    pub fn confirmed_deletions(&self, organization: &str) -> BTreeSet<String> {
+        lock(&self.brake.tallies).get(organization).map(|tally| tally.confirmed().clone()).unwrap_or_default()
+    }
+
     /// Nobody has asked this process yet, which has just begun: what the status says of held deletions may still be so.
     pub fn knows_no_deletions_yet(&self, organization: &str) -> bool {
         self.brake.since.elapsed() < WARMING_UP && !lock(&self.brake.tallies).contains_key(organization)

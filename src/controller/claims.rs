@@ -22,7 +22,6 @@ use super::evidence;
 use super::guard::guarded;
 use super::ledger::{OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled};
 use super::metrics::{Kind, PassOutcome};
-use super::organizations::Organization;
 use crate::domain::claim::Record;
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::{OrphanSeen, OrphanStep, orphan};
@@ -155,7 +154,7 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
             }
             OrphanStep::ReadProject => {
                 let organization = organization?;
-                seen.exists = Some(exists(context, &organization, &record).await?);
+                seen.exists = Some(!context.is_gone(&organization, &record.claim).await?);
             }
             OrphanStep::Write(claim) => {
                 let written = context.ledger.update(&record, &claim, record.key.as_ref()).await;
@@ -166,13 +165,6 @@ async fn pass(context: &Context, name: &str) -> Result<Option<Duration>, Failure
         }
     }
     Ok(Some(Duration::from_secs(1)))
-}
-
-/// Whether the claim's project is there.
-async fn exists(context: &Context, organization: &Organization, record: &Record) -> Result<bool, Failure> {
-    let id = record.claim.project_id().ok_or_else(|| Failure::bug("a claim without its project"))?;
-    let is_gone = organization.client.is_gone(&organization.key, id).await;
-    is_gone.map(|is_gone| !is_gone).map_err(|error| context.call_failure(organization, error))
 }
 
 async fn remove(context: &Context, record: &Record) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! What an administrator confirms by `composio.dev/confirm` on a ComposioOrganization, and what follows. The annotation is
 //! read and never written; that a token was used is in the header.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
@@ -40,6 +40,7 @@ impl Context {
         if !is_confirmed(object, &held) {
             return Ok((now, Some(held)));
         }
+        self.leads()?;
         self.take_namespaces_over(&claims).await?;
         let existing = self.organizations.names();
         let real_uid = now.uid.clone();
@@ -72,10 +73,11 @@ impl Context {
         if !is_confirmed(object, &held) {
             return Ok((Some(held), false));
         }
+        self.leads()?;
+        // Those that are gone by now need no permit any more, and the header must not grow for ever.
+        let confirmed: BTreeSet<String> = &self.confirmed_deletions(&name) | &waiting;
         self.ledger
-            .change_header(|header| {
-                header.organization_mut(&name).confirmed_deletions.extend(waiting.iter().cloned());
-            })
+            .change_header(|header| header.organization_mut(&name).confirmed_deletions.clone_from(&confirmed))
             .await?;
         info!(deletions = held.count, "held deletions are confirmed");
         self.confirm_deletions(&name, waiting);

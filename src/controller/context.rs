@@ -22,7 +22,7 @@ use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
 use crate::domain::answer::{CallError, CredentialProblem};
-use crate::domain::claim::Owner;
+use crate::domain::claim::{Claim, Owner};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
 
@@ -134,6 +134,18 @@ impl Context {
             Ok(found) => Ok(found.is_some_and(|found| found.uid().as_ref() == Some(&owner.uid))),
             Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
             Err(error) => Err(failure("reading the claim's owner", &error)),
+        }
+    }
+
+    /// Whether a claim's project is gone, by two witnesses of the organization that the claim belongs to.
+    pub async fn is_gone(&self, organization: &Organization, claim: &Claim) -> Result<bool, Failure> {
+        let id = claim.project_id().ok_or_else(|| Failure::bug("a claim without its project"))?;
+        let is_gone = organization.client.is_gone(&organization.key, id).await;
+        match is_gone.map_err(|error| self.call_failure(organization, error))? {
+            true if !organization.proves_absence(claim) => Err(Failure::transient(
+                "Composio has not shown yet that the key is of this organization, so that the absence of a project proves nothing",
+            )),
+            is_gone => Ok(is_gone),
         }
     }
 

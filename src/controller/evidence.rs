@@ -25,6 +25,12 @@ pub async fn walk(
         .is_zero();
     let listed = client.list_projects(key).await?;
     let found = listed.into_iter().find(|project| project.name == wanted && !project.deleted);
+    if found.is_none() && !organization.proves_absence(&record.claim) {
+        return Err(CallError::NotSent(
+            "the key has not shown yet that it is of this organization, so that an empty list proves nothing"
+                .to_owned(),
+        ));
+    }
     context.sightings.walked(&record.uid, is_settled && found.is_none());
     let Some(project) = found else {
         return Ok(Evidence { is_settled, found: None });

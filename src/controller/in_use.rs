@@ -14,6 +14,7 @@ use super::api_error::{failure, is_conflict, is_not_found};
 use super::context::Context;
 use super::finalizer;
 use super::ledger::FIELD_MANAGER;
+use crate::composio::BootInstant;
 use crate::crd::{ComposioOrganization, ComposioProject, ORGANIZATION_FINALIZER};
 use crate::domain::failure::Failure;
 
@@ -102,7 +103,13 @@ impl Context {
             return Ok(0);
         }
         let _alone = self.in_use.gate.write().await;
+        let begun = BootInstant::now();
         let count = self.count_live(&name).await?;
+        self.leads()?;
+        // A process that was stopped in between must not write: its successor may have made a project meanwhile.
+        if begun.elapsed() >= self.limits.gate {
+            return Err(Failure::conflict("the look at the projects is too old"));
+        }
         if count == 0 {
             self.write_in_use(object, false).await.map_err(writing)?;
         }

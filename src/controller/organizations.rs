@@ -10,6 +10,7 @@ use kube::runtime::reflector::Store;
 
 use crate::composio::{BootInstant, Client};
 use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
+use crate::domain::claim::Claim;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::Reach;
@@ -44,6 +45,15 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
+}
+
+impl Organization {
+    /// Whether it proves anything about a claim's project that this key does not find it: with another organization's key
+    /// all witnesses agree, and are wrong.
+    pub fn proves_absence(&self, claim: &Claim) -> bool {
+        let (known, shown) = (claim.organization_id(), self.id.as_ref());
+        self.is_identified && known.is_none_or(|known| Some(known) == shown)
+    }
 }
 
 /// Whether a settings endpoint answers, and since when that is known.

@@ -20,7 +20,7 @@ struct Content {
     data: BTreeMap<String, ByteString>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
-    /// UID of the resource that the Secret goes with, and its reference; none where everything is retained.
+    /// Reference to the resource that the Secret goes with; none where everything is retained.
     owner: Option<OwnerReference>,
 }
 

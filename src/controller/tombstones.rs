@@ -74,7 +74,7 @@ fn tombstone(claim: &Claim, time: Timestamp) -> Result<Secret, kube::Error> {
 /// Removes old tombstones now and every hour, until stopped.
 pub async fn purge(context: Arc<Context>, retention: Duration, stop: CancellationToken) {
     let purging = async {
-        loop {
+        while context.leads().is_ok() {
             match context.ledger.purge(retention).await {
                 Ok(0) => {}
                 Ok(count) => info!(count, "tombstones older than --tombstone-retention were removed"),
@@ -83,6 +83,6 @@ pub async fn purge(context: Arc<Context>, retention: Duration, stop: Cancellatio
             tokio::time::sleep(PURGE_INTERVAL).await;
         }
     };
-    // Ends only by being stopped.
+    // It ends when it is stopped, or does not lead any more.
     let _: Option<()> = stop.run_until_cancelled(purging).await;
 }

@@ -77,6 +77,11 @@ impl Tally {
         &self.held
     }
 
+    /// UIDs of the resources that were let go and are not gone yet.
+    pub fn confirmed(&self) -> &BTreeSet<String> {
+        &self.confirmed
+    }
+
     /// An administrator lets these resources go.
     pub fn confirm(&mut self, resources: impl IntoIterator<Item = String>) {
         for resource in resources {

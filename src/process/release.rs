@@ -14,6 +14,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use serde_json::{Value, json};
 
+use super::leader::LEASE;
 use super::settings::ReleaseSettings;
 use crate::controller::api_error::{is_conflict, is_not_found, words};
 use crate::controller::ledger::FIELD_MANAGER;
@@ -21,8 +22,6 @@ use crate::crd::{
     ComposioOrganization, ComposioProject, ORGANIZATION_FINALIZER, PROJECT_FINALIZER, PROJECT_LABEL,
 };
 
-/// Name of the Lease of a running operator.
-const LEASE: &str = "composio-operator";
 /// How long a Lease that does not say it is good for.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// Writes at once.
@@ -97,7 +96,12 @@ async fn refuse_while_running(client: &Client, namespace: &str) -> anyhow::Resul
         };
         anyhow::Ok(held.filter(is_held))
     };
-    let Some((version, spec)) = read().await? else { return Ok(()) };
+    let Some((version, spec)) = read().await? else {
+        eprintln!(
+            "no Lease {namespace}/{LEASE} is held; an operator without --leader-elect has none: make sure that none runs"
+        );
+        return Ok(());
+    };
     let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs);
     let holder = spec.holder_identity.unwrap_or_default();

@@ -161,9 +161,11 @@ impl Work<'_> {
                 let about = KeyRecord::new(key, issued_time, self.context.ledger.fingerprint_key());
                 Ok(KeySeen::Proven(Box::new(ProvenKey { key: key.clone(), about })))
             }
-            Proof::Dead
-            | Proof::NotOfThisProject
-            | Proof::Unsure(CallError::Credential(..) | CallError::Forbidden(_)) => Ok(KeySeen::Refuted),
+            Proof::Dead | Proof::NotOfThisProject => Ok(KeySeen::Refuted),
+            // About the organization's key, not about the one that is proven.
+            Proof::Unsure(
+                error @ (CallError::Credential(..) | CallError::Forbidden(_) | CallError::Throttled(_)),
+            ) => Err(self.failure(error)),
             Proof::Unsure(error) => {
                 info!(project.id = %id, %error, "the proof of a key came to nothing");
                 Err(Failure::transient("the key of the project to be taken over could not be proven"))
@@ -224,15 +226,7 @@ impl Work<'_> {
         let Some(id) = record.claim.project_id() else {
             return Err(Failure::bug("a look for a project without its id"));
         };
-        let is_gone = self.organization.client.is_gone(&self.organization.key, id).await;
-        let is_gone = is_gone.map_err(|error| self.failure(error))?;
-        // With another organization's key both witnesses would agree, and both be wrong.
-        let (known, shown) = (record.claim.organization_id(), self.organization.id.as_ref());
-        if is_gone && (shown.is_none() || known.is_some_and(|known| Some(known) != shown)) {
-            return Err(Failure::transient(
-                "Composio shows no project of this organization, so that the absence of one proves nothing",
-            ));
-        }
+        let is_gone = self.context.is_gone(self.organization, &record.claim).await?;
         let presence = self.context.absences.looked(id, is_gone, self.world.settling.settle);
         if is_gone {
             warn!(project.id = %id, ?presence, "neither the read by id nor the list knows the project");

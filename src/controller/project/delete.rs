@@ -24,12 +24,15 @@ use crate::domain::claim::{Claim, DeletionOutcome, Origin, Purpose, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::ids::{ProjectId, ProjectName, claim_name};
-use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Step, WATCHED, is_deletion_open, leave};
+use crate::domain::plan::{LeaveStep, Leaving, OrphanSeen, Reach, Step, WATCHED, is_deletion_open, leave};
 use crate::domain::reason::Reason;
 use crate::domain::world::{ClaimView, DeletionPolicy};
 
 /// Most steps of one pass: the longest way has about eight.
 const MOST_STEPS: usize = 12;
+
+/// Distance to the next look where Composio has taken a deletion in and still shows the project.
+const SENT: Duration = Duration::from_secs(5);
 
 /// The resource as it is now, read without its schema, so that one which this release cannot read can be deleted too.
 struct Subject {
@@ -45,6 +48,7 @@ struct Subject {
 struct Done {
     seen: OrphanSeen,
     is_settled: bool,
+    has_sent: bool,
 }
 
 /// One pass; `facts` keeps what the report needs.
@@ -80,12 +84,26 @@ pub(super) async fn pass(
             seen: &done.seen,
         });
         let step = step.map_err(|illegal| Failure::bug(illegal.to_string()))?;
+        let step = if context.organizations.is_stopped(&name) { unwritten(step, &reach) } else { step };
         let work = Work { context, organization, subject: &subject, record, begun, settling };
         if let Some(end) = work.execute(step, &mut done).await? {
             return Ok(end);
         }
     }
     Err(Failure::transient("there was always something left to do"))
+}
+
+/// While nobody knows whose the ledger is, it is not written either.
+fn unwritten(step: LeaveStep, reach: &Reach) -> LeaveStep {
+    match (step, reach) {
+        (LeaveStep::RemoveClaim | LeaveStep::Bury | LeaveStep::Write(_), Reach::Blocked(why)) => {
+            LeaveStep::Stall(Reason::DeletionBlocked, why.clone())
+        }
+        (LeaveStep::RemoveClaim | LeaveStep::Bury | LeaveStep::Write(_), _) => {
+            LeaveStep::Wait(Reason::Deleting, String::new(), WATCHED)
+        }
+        (step, _) => step,
+    }
 }
 
 fn present(claim: &ClaimView) -> Option<&Record> {
@@ -204,11 +222,11 @@ impl Work<'_> {
             LeaveStep::Stall(reason, detail) => return Ok(Some(Step::Stall(reason, detail))),
             LeaveStep::RemoveClaim => {
                 ledger.remove(self.record()?).await.map_err(writing)?;
-                done.is_settled = true;
+                *done = Done { is_settled: true, ..Done::default() };
             }
             LeaveStep::Bury => {
                 ledger.bury(self.record()?, self.settling.now).await.map_err(writing)?;
-                done.is_settled = true;
+                *done = Done { is_settled: true, ..Done::default() };
                 info!(project.id = ?self.record()?.claim.project_id(), "the project is deleted");
             }
             LeaveStep::Write(claim) => {
@@ -222,14 +240,21 @@ impl Work<'_> {
                 done.seen.evidence = Some(found.map_err(|error| self.failure(error))?);
             }
             LeaveStep::ReadProject(id) => done.seen.exists = Some(self.exists(&id).await?),
+            // Sent once in this pass, and its project is still shown: Composio is given time.
+            LeaveStep::Delete(_) if done.has_sent => {
+                return Ok(Some(Step::Wait(Reason::Deleting, String::new(), SENT)));
+            }
             LeaveStep::Delete(claim) => {
                 if let Some(held) = self.brake(&claim).await? {
                     return Ok(Some(held));
                 }
-                done.seen = OrphanSeen::default();
+                *done = Done { has_sent: true, ..Done::default() };
+                let is_earlier_open = is_deletion_open(&self.record()?.claim, &self.settling);
                 let deleted = self.delete(&claim).await;
                 let is_undone = |failure: &Failure| {
-                    failure.class == Class::Conflict || failure.reason == Reason::DeletionBlocked
+                    let is_definite =
+                        failure.class == Class::Conflict || failure.reason == Reason::DeletionBlocked;
+                    is_definite && !is_earlier_open
                 };
                 if deleted.as_ref().is_err_and(is_undone) {
                     let id = claim.project_id().map(ProjectId::as_str).unwrap_or_default();
@@ -288,12 +313,14 @@ impl Work<'_> {
     /// Composio's word that the project is deleted is one witness, and the read by id the other; without that word it
     /// takes the list as well.
     async fn exists(&self, id: &ProjectId) -> Result<bool, Failure> {
-        let Organization { client, key, .. } = &**self.organization()?;
-        let deletion = self.record.and_then(|record| record.claim.deletion());
-        let exists = if deletion.is_some_and(|deletion| deletion.receipt.is_some()) {
-            client.read_project(key, id).await.map(|found| found.is_some())
-        } else {
-            client.is_gone(key, id).await.map(|is_gone| !is_gone)
+        let organization = self.organization()?;
+        let Organization { client, key, .. } = &**organization;
+        let exists = match self.record.map(|record| &record.claim) {
+            Some(claim) if claim.deletion().is_some_and(|deletion| deletion.receipt.is_some()) => {
+                client.read_project(key, id).await.map(|found| found.is_some())
+            }
+            Some(claim) => return Ok(!self.context.is_gone(organization, claim).await?),
+            None => client.is_gone(key, id).await.map(|is_gone| !is_gone),
         };
         exists.map_err(|error| self.failure(error))
     }

@@ -66,9 +66,7 @@ pub(super) async fn execute(
             buried.map_err(|error| failure("writing the tombstone", &error))
         }
         Action::ReadProject => {
-            let id = project_id(&work.record()?.claim)?;
-            let is_gone = organization.client.is_gone(&organization.key, &id).await;
-            pass.exists = Some(!is_gone.map_err(|error| work.failure(error))?);
+            pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
         Action::ReadSettings => {
@@ -143,7 +141,8 @@ impl Work<'_> {
             }
         };
         let written = written.map_err(|error| failure("writing the claim", &error))?;
-        if claim.phase() == Phase::KeyPending && claim.origin() == Some(Origin::Recovered) {
+        let was_creating = self.record().is_ok_and(|record| record.claim.phase() == Phase::Creating);
+        if was_creating && claim.origin() == Some(Origin::Recovered) {
             self.context.metrics.recovered();
         }
         Ok(written)
@@ -229,7 +228,8 @@ impl Work<'_> {
                 Ok(answer) => settlement.absorb(answer, None).await,
                 // One witness alone never decides that something is gone.
                 Err(CallError::NotFound(_)) => {
-                    settlement.key_refused(client.is_gone(key, &id).await.unwrap_or(false)).await;
+                    let proves = settlement.organization.proves_absence(&settlement.announced.claim);
+                    settlement.key_refused(proves && client.is_gone(key, &id).await.unwrap_or(false)).await;
                 }
                 Err(error) if error.is_definite() => settlement.key_refused(false).await,
                 Err(_) => {}

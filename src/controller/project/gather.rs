@@ -74,8 +74,7 @@ impl Facts {
 }
 
 /// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder. `now` is server time at
-/// `begun`;
-/// `bound_to` is the Secret that the status calls published.
+/// `begun`; `bound_to` is the Secret that the status calls published.
 pub(super) async fn gather(
     context: &Context,
     begun: BootInstant,
