@@ -93,13 +93,17 @@ fn scenarios() -> Vec<(String, String)> {
         let mut files: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
         files.sort();
         for file in files.iter().map(|file| file.to_string_lossy()) {
-            let text = read(&format!("tests/{directory}/{file}"));
-            let starts: Vec<_> = test.captures_iter(&text).collect();
+            let source = read(&format!("tests/{directory}/{file}"));
+            let starts: Vec<_> = test.captures_iter(&source).collect();
             for (at, found) in starts.iter().enumerate() {
                 let begin = found.get(0).expect("a match").start();
-                let end = starts.get(at + 1).map_or(text.len(), |next| next.get(0).expect("a match").start());
+                let end =
+                    starts.get(at + 1).map_or(source.len(), |next| next.get(0).expect("a match").start());
                 let sentence = found[1].replace('_', " ");
-                all.push((format!("[{sentence}](../tests/{directory}/{file})"), text[begin..end].to_owned()));
+                all.push((
+                    format!("[{sentence}](../tests/{directory}/{file})"),
+                    source[begin..end].to_owned(),
+                ));
             }
         }
     }
