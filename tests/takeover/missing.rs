@@ -48,8 +48,16 @@ async fn a_deleted_project_is_made_anew_where_the_resource_says_so_and_the_secre
         },
     )
     .await;
-    let made_anew = world.ready("shop").await;
-    assert_ne!(id(&made_anew), shop);
+    // The status follows the Secret.
+    testbed::eventually::eventually(
+        "the status has the new id",
+        testbed::world::PATIENCE,
+        async || match id(&world.ready("shop").await) {
+            now if now != shop => Ok(()),
+            now => Err(now),
+        },
+    )
+    .await;
     assert_ne!(world.entry("shop", "COMPOSIO_API_KEY").await, old);
     assert_eq!(world.control.committed(&world.organization.id, Operation::Create), 2);
     world.finish(&[&other]).await;
