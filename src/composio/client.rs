@@ -88,9 +88,18 @@ pub(super) struct Reply {
     pub(super) request_id: String,
 }
 
+/// What a call is for; decides whose turn it is when the organization's budget is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Something waits for it.
+    Work,
+    /// A look that nobody waits for: sweeps, settings that are read again, probes.
+    Observe,
+}
+
 /// Client of one endpoint; cheap to clone.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>, Lead);
+pub struct Client(Arc<Inner>, Lead, Lane);
 
 struct Inner {
     http: reqwest::Client,
@@ -119,13 +128,24 @@ impl Client {
             .build()?;
         let (clock, paused_until) = (ServerClock::default(), Mutex::default());
         let inner = Inner { http, base, limits, metrics, clock, paused_until, connecting };
-        Ok(Self(Arc::new(inner), Lead::always()))
+        Ok(Self(Arc::new(inner), Lead::always(), Lane::Work))
     }
 
     /// The same, sending only while `lead` is held, and a mutation only if its whole deadline is left on it.
     #[must_use]
     pub fn led_by(&self, lead: Lead) -> Self {
-        Self(self.0.clone(), lead)
+        Self(self.0.clone(), lead, self.2)
+    }
+
+    /// The same for looks that nobody waits for.
+    #[must_use]
+    pub fn observing(&self) -> Self {
+        Self(self.0.clone(), self.1.clone(), Lane::Observe)
+    }
+
+    /// What its calls are for.
+    pub fn lane(&self) -> Lane {
+        self.2
     }
 
     /// Base URL, without a slash at its end.

@@ -9,7 +9,7 @@ mod metrics;
 mod projects;
 mod settings;
 
-pub use self::client::{Announced, Client, Limits, is_loopback};
+pub use self::client::{Announced, Client, Lane, Limits, is_loopback};
 pub use self::clock::BootInstant;
 pub use self::lead::Lead;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};

@@ -285,7 +285,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
     let unasked = known.as_ref().filter(|known| is_ready && !is_due && known.key.is(&key));
     let seen = match unasked {
         Some(_) => Seen::Unasked,
-        None => match client.probe(&key).await {
+        None => match client.observing().probe(&key).await {
             Ok(id) => id.map_or(Seen::Nothing, Seen::Id),
             Err(CallError::Throttled(left)) => {
                 return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));

@@ -7,6 +7,7 @@ use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
+use super::reason::Reason;
 use super::settings::Settings;
 use super::takeover::{Permits, TakeOver, TakeOverSeen, TakeOverView};
 
@@ -171,6 +172,18 @@ pub enum SettingsView {
     Failed(Failure),
 }
 
+/// What a call of this pass has shown of the claim's key.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum KeyCheck {
+    /// Nothing.
+    #[default]
+    Unseen,
+    /// It works.
+    Lives,
+    /// The API says that it is unknown, revoked or expired; in its words.
+    Rejected(String),
+}
+
 /// What this pass has already done; forgotten at its end.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pass {
@@ -182,12 +195,28 @@ pub struct Pass {
     pub exists: Option<bool>,
     /// Settings.
     pub settings: SettingsView,
+    /// The claim's key.
+    pub key: KeyCheck,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
     /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
     pub disproved: Option<String>,
     /// Of taking over.
     pub take_over: TakeOverSeen,
+}
+
+impl Pass {
+    /// Notes what a call about the settings has shown, and what that says of the key.
+    pub fn saw_settings(&mut self, settings: SettingsView) {
+        self.key = match &settings {
+            SettingsView::Seen { .. } | SettingsView::Patched => KeyCheck::Lives,
+            SettingsView::Failed(failure) if failure.reason == Reason::KeyRejected => {
+                KeyCheck::Rejected(failure.detail.clone())
+            }
+            SettingsView::Failed(_) | SettingsView::Unseen => KeyCheck::Unseen,
+        };
+        self.settings = settings;
+    }
 }
 
 /// The world of one project.

@@ -70,12 +70,12 @@ pub(super) async fn execute(
             Ok(())
         }
         Action::ReadSettings => {
-            pass.settings = work.read_settings(pass.settings == SettingsView::Patched).await?;
+            pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
             Ok(())
         }
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
-            pass.settings = work.patch_settings(&members).await?;
+            pass.saw_settings(work.patch_settings(&members).await?);
             Ok(())
         }
         Action::PublishSecret => {

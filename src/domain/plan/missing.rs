@@ -9,7 +9,7 @@ use crate::domain::claim::{Claim, Illegal};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{MissingPolicy, Presence, Suspicion};
-use crate::domain::world::{Desired, SettingsView, World};
+use crate::domain::world::{Desired, KeyCheck, World};
 
 /// What the suspicion leads to.
 pub(super) enum Next {
@@ -24,7 +24,7 @@ pub(super) enum Next {
 /// For a claim with a project whose key is settled.
 pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Next, Illegal> {
     let spec = &desired.take_over.spec;
-    let is_key_rejected = matches!(&world.pass.settings, SettingsView::Failed(failure) if failure.reason == Reason::KeyRejected);
+    let is_key_rejected = matches!(world.pass.key, KeyCheck::Rejected(_));
     let is_suspected =
         spec.suspicion != Suspicion::None || world.take_over.gone_for.is_some() || is_key_rejected;
     if !is_suspected {

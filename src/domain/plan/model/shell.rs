@@ -144,13 +144,13 @@ impl Model {
             }
             Action::ReadSettings => {
                 self.reading()?;
-                pass.settings = self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched);
+                pass.saw_settings(self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched));
                 Ok(())
             }
             Action::PatchSettings(members) => {
                 pass.has_mutated = true;
                 self.reading()?;
-                pass.settings = self.patch_settings(key.as_ref(), members);
+                pass.saw_settings(self.patch_settings(key.as_ref(), members));
                 Ok(())
             }
             Action::PublishSecret => {

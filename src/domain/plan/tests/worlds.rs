@@ -73,14 +73,19 @@ fn pass() -> impl Strategy<Value = Pass> {
     let exists = proptest::option::of(any::<bool>());
     let disproved = proptest::option::weighted(0.3, version());
     (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved).prop_map(
-        |(evidence, is_key_refused, exists, settings, has_mutated, disproved)| Pass {
-            evidence,
-            is_key_refused,
-            exists,
-            settings,
-            has_mutated,
-            disproved,
-            take_over: TakeOverSeen::default(),
+        |(evidence, is_key_refused, exists, settings, has_mutated, disproved)| {
+            let take_over = TakeOverSeen::default();
+            let mut pass = Pass {
+                evidence,
+                is_key_refused,
+                exists,
+                has_mutated,
+                disproved,
+                take_over,
+                ..Pass::default()
+            };
+            pass.saw_settings(settings);
+            pass
         },
     )
 }
