@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod organization;
 pub mod organizations;
 pub mod project;
+pub mod scope;
 pub mod secret_watch;
 pub mod secrets;
 pub mod status;

@@ -253,6 +253,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         // `identity`'s.
         organization_id: _,
         endpoint,
+        namespace_selector,
         project_name_template,
         project_defaults,
         limits,
@@ -299,6 +300,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        selector: namespace_selector.clone(),
         permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,

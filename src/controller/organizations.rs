@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use crate::composio::{BootInstant, Client};
-use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
+use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
@@ -32,6 +32,8 @@ pub struct Organization {
     pub defaults: Settings,
     /// `spec.grants` and `spec.adoption`.
     pub permits: Permits,
+    /// `spec.namespaceSelector`; which namespaces are meant is decided by the object's own.
+    pub selector: Option<NamespaceSelectorSpec>,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
@@ -227,8 +229,8 @@ impl Organizations {
                 let all = |known: &Organization| {
                     (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
                 };
-                (&now.defaults, now.client.base_url(), all(now))
-                    != (&before.defaults, before.client.base_url(), all(before))
+                (&now.defaults, &now.selector, now.client.base_url(), all(now))
+                    != (&before.defaults, &before.selector, before.client.base_url(), all(before))
             }
             (State::Ready(_), _) => true,
             _ => false,

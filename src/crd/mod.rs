@@ -6,6 +6,7 @@ mod definition;
 mod organization;
 mod project;
 mod rules;
+mod scope;
 mod secret;
 mod settings;
 mod takeover;
@@ -19,6 +20,7 @@ pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
     KeyStatus, OrganizationRef, ProjectStatus,
 };
+pub use self::scope::{LabelConditionSpec, LabelOperator, NamespaceSelectorSpec};
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
 pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};

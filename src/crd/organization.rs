@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{AdoptionPolicy, GrantSpec, SettingsSpec, rules};
+use super::{AdoptionPolicy, GrantSpec, NamespaceSelectorSpec, SettingsSpec, rules};
 
 /// Base URL of the API where `spec.endpoint.url` is absent (API 2).
 pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
@@ -63,6 +63,11 @@ pub struct ComposioOrganizationSpec {
     /// Where the API is. Default: https://backend.composio.dev.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// In which namespaces ComposioProjects may refer to this organization, by the labels of the namespaces. In a namespace
+    /// that loses its labels, projects and Secrets stay as they are and are not looked after until it gets them back.
+    /// Default: every namespace. The operator's own is never one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<NamespaceSelectorSpec>,
     /// How a project's name at Composio is made: {name} stands for spec.projectName or the name of the
     /// ComposioProject, {namespace} for its namespace; the rest are characters of [a-zA-Z0-9_-]. Must contain {name}.
     /// Default: {name}. Cannot be changed.

@@ -169,9 +169,9 @@ impl Reason {
             Reason::InternalError => Some("report the operator's log to its maintainers"),
             Reason::OrganizationNotReady => Some("see the conditions of the ComposioOrganization"),
             Reason::OrganizationNotFound => Some("create it, or correct spec.organizationRef.name"),
-            Reason::NamespaceNotAllowed => {
-                Some("create the resource in another namespace than the operator's")
-            }
+            Reason::NamespaceNotAllowed => Some(
+                "create the resource in another namespace, or have the operator's administrator allow this one; the operator's own is never allowed",
+            ),
             Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
             Reason::NameTaken => Some(
                 "choose another name, or ask the organization's administrator whose project it is; with a grant, \

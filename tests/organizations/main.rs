@@ -8,3 +8,4 @@ mod mismatch;
 mod moved;
 mod release;
 mod scene;
+mod selector;

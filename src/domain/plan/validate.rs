@@ -20,8 +20,8 @@ pub struct Wish {
     pub name: String,
     /// UID of the resource.
     pub uid: String,
-    /// It is in the operator's own namespace.
-    pub is_in_own_namespace: bool,
+    /// Whether it may be in its namespace.
+    pub scope: Scope,
     /// Name of the ComposioOrganization.
     pub organization: String,
     /// `spec.projectName` or the name of the resource.
@@ -40,16 +40,28 @@ pub struct Wish {
     pub known_as: Option<String>,
 }
 
+/// Whether resources of a namespace may refer to an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// They may.
+    Allowed,
+    /// It is the operator's own, where nothing is ever made.
+    Own,
+    /// The organization does not serve it; why.
+    Excluded(String),
+}
+
 /// Validates; `Err` is the step that the pass ends with instead.
 pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, Step> {
     let wait = |reason, detail: String| {
         if wish.is_suspended { suspended() } else { Step::Wait(reason, detail, WATCHED) }
     };
-    if wish.is_in_own_namespace {
-        return Err(Step::Stall(
-            Reason::NamespaceNotAllowed,
-            format!("{:?} is the operator's own", wish.namespace),
-        ));
+    let not_allowed = |detail| Err(Step::Stall(Reason::NamespaceNotAllowed, detail));
+    match &wish.scope {
+        Scope::Allowed => {}
+        Scope::Own => return not_allowed(format!("{:?} is the operator's own", wish.namespace)),
+        Scope::Excluded(_) if wish.is_suspended => return Err(suspended()),
+        Scope::Excluded(why) => return not_allowed(why.clone()),
     }
     let facts = match organization {
         OrganizationView::Ready(facts) => facts,
