@@ -9,55 +9,43 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
 use serde_json::json;
-use testbed::controlplane::client_for;
 use testbed::emulator::ThirdPartyProject;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
+use tokio::sync::Mutex;
 
 const MANIFEST: &str = include_str!("../docs/rbac.yaml");
-const CLUSTER_WIDE: [&str; 2] = ["ClusterRole", "ClusterRoleBinding"];
+/// An operator for the whole cluster looks after the projects of every world: one at a time, and nothing is left.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Grants what the manifest grants, to the ServiceAccount of this world; names of the cluster get the world's suffix.
-async fn grant(world: &World) {
-    let text = MANIFEST
-        .replace("namespace: composio-system", &format!("namespace: {}", world.system))
-        .replace("composio-operator-projects", &format!("projects-of-{}", world.system))
-        .replace("composio-operator-cluster", &format!("cluster-of-{}", world.system));
-    let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&text).expect("manifests");
-    assert!(objects.len() > 1, "the manifest grants something");
-    for object in objects {
-        apply(&world.client, &object).await;
-    }
+/// A world whose operator manages every namespace, with exactly these rights.
+async fn cluster_wide() -> World {
+    let mut world = World::without_operator().await;
+    world.superseded_retention = Duration::from_secs(1);
+    let restricted = world.granted(MANIFEST).await;
+    world.lead_by_lease();
+    world.watch_everything();
+    world.start_operator_with(restricted).await;
+    world.organization_ready("default").await;
+    world
 }
 
-async fn apply(client: &Client, object: &DynamicObject) {
-    let types = object.types.clone().expect("a kind");
-    let is_cluster_wide = CLUSTER_WIDE.contains(&types.kind.as_str());
-    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(types).expect("a kind"));
-    let api: Api<DynamicObject> = if is_cluster_wide {
-        Api::all_with(client.clone(), &resource)
-    } else {
-        Api::namespaced_with(client.clone(), &object.namespace().expect("a namespace"), &resource)
-    };
-    let params = PatchParams::apply("tests").validation_strict();
-    let applied = api.patch(&object.name_any(), &params, &Patch::Apply(object)).await;
-    applied.expect("a manifest that the API server accepts");
+/// Nothing is left for the next one.
+async fn finish(mut world: World, foreign: &[&str]) {
+    for project in world.projects().list(&ListParams::default()).await.expect("a list") {
+        world.delete(&project.name_any()).await;
+    }
+    world.stop_operator().await;
+    world.finish(foreign).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough_for_everything_that_the_operator_does() {
-    let mut world = World::without_operator().await;
-    world.superseded_retention = Duration::from_secs(1);
-    grant(&world).await;
-    let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "composio-operator").await;
-    let restricted = client_for(kubeconfig.unwrap()).await.unwrap();
-    world.lead_by_lease();
-    world.start_operator_with(restricted).await;
-    world.organization_ready("default").await;
+    let _alone = ALONE.lock().await;
+    let world = cluster_wide().await;
 
     // Claim, call, claim, Secret, status, Event; settings by PATCH.
     world.apply("shop", json!({"settings": {"displayName": "Shop"}})).await;
@@ -117,7 +105,27 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
         Some(claim) => Err(format!("it is {}", claim["phase"])),
     })
     .await;
-    world.finish(&[&theirs.id]).await;
+    finish(world, &[&theirs.id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn labels_of_namespaces_are_watched_and_their_projects_looked_at_when_they_change() {
+    let _alone = ALONE.lock().await;
+    let world = cluster_wide().await;
+    let key = world.organization.key.clone();
+    let selector = json!({"namespaceSelector": {"matchLabels": {"composio": "shop"}}});
+    world.add_organization("default", &key, selector).await;
+    world.apply("shop", json!({})).await;
+    let (namespace, refused) = (world.namespace.clone(), "NamespaceNotAllowed");
+    world.reaches(&namespace, "shop", "Stalled", "True", refused).await;
+    // Nobody asks for a look.
+    world.label_namespace(&namespace, json!({"composio": "shop"})).await;
+    world.ready("shop").await;
+    world.label_namespace(&namespace, json!({"composio": "other"})).await;
+    world.reaches(&namespace, "shop", "Stalled", "True", refused).await;
+    world.label_namespace(&namespace, json!({"composio": "shop", "more": "labels"})).await;
+    world.ready("shop").await;
+    finish(world, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,9 +136,8 @@ async fn a_service_account_without_these_rights_is_refused() {
         "apiVersion": "v1", "kind": "ServiceAccount",
         "metadata": {"name": "powerless", "namespace": world.system}
     });
-    apply(&world.client, &serde_json::from_value(account).unwrap()).await;
-    let kubeconfig = world.control_plane.service_account_kubeconfig(&world.system, "powerless").await;
-    let powerless = client_for(kubeconfig.unwrap()).await.unwrap();
+    world.apply_any(serde_json::from_value(account).unwrap()).await;
+    let powerless = world.service_account("powerless").await;
     let secrets: Api<Secret> = Api::namespaced(powerless, &world.system);
     let refused = secrets.list(&ListParams::default()).await;
     assert!(refused.is_err_and(|error| matches!(error, kube::Error::Api(status) if status.is_forbidden())));

@@ -6,6 +6,7 @@ pub mod brake;
 pub mod claims;
 pub mod confirm;
 pub mod context;
+pub mod endpoint;
 pub mod events;
 pub mod evidence;
 pub mod finalizer;

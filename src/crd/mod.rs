@@ -13,8 +13,8 @@ mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
-    HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
+    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,

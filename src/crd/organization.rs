@@ -115,6 +115,10 @@ pub struct KeySecretRef {
 /// Where the API is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caBundleRef) || !has(self.url) || !self.url.startsWith('http://')")
+        .message("must be absent, because url begins with http://: no certificate is checked").field_path(".caBundleRef").reason(Reason::FieldValueForbidden)
+)]
 pub struct Endpoint {
     /// Base URL without the version: https, or http for loopback addresses and *.svc names only; no user, query or
     /// fragment. Default: https://backend.composio.dev.
@@ -131,6 +135,25 @@ pub struct Endpoint {
             .message("must not end in the version of the API, such as /api/v3: the operator adds it")
     )]
     pub url: Option<String>,
+    /// The certificates that the endpoint is trusted by, in place of the platform's: only what they have signed is trusted.
+    /// Changes are picked up with the next look at the organization. Default: the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<CaBundleRef>,
+}
+
+/// Names an entry of a ConfigMap in the same namespace, with one or more certificates in PEM form.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaBundleRef {
+    /// Name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+    /// Entry of the ConfigMap. Default: ca.crt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::entry_name())]
+    pub key: Option<String>,
 }
 
 /// What applies to every project unless it states otherwise.

@@ -218,9 +218,9 @@ impl Reason {
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
             Reason::EndpointUnreachable => {
-                Some("check spec.endpoint.url, the network and the proxy settings")
+                Some("check spec.endpoint with its certificates, the network and the proxy settings")
             }
-            Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
+            Reason::EndpointInvalid => Some("correct spec.endpoint, or the certificates that it refers to"),
             Reason::OrganizationMismatch => Some(
                 "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
             ),
