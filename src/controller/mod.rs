@@ -24,5 +24,6 @@ pub mod scope;
 pub mod secret_watch;
 pub mod secrets;
 pub mod status;
+pub mod stray;
 pub mod tombstones;
 pub mod watch;

@@ -201,14 +201,22 @@ impl Organizations {
         }
     }
 
-    /// The name of one of these that is older than `object`, by time and then by UID.
-    pub fn elder(&self, object: &ComposioOrganization, names: &[&str]) -> Option<String> {
+    /// The name of one that stands for `id` and is older than `object`, by time and then by UID. `names` have shown the id;
+    /// those whose spec states it have not, as long as the organization has no project.
+    pub fn elder(
+        &self,
+        object: &ComposioOrganization,
+        id: &OrganizationId,
+        names: &[&str],
+    ) -> Option<String> {
         let age =
             |object: &ComposioOrganization| (object.creation_timestamp().map(|born| born.0), object.uid());
         let objects = self.objects.get().map(Store::state).unwrap_or_default();
         let is_elder = |other: &&Arc<ComposioOrganization>| {
             let name = other.name_any();
-            name != object.name_any() && names.contains(&name.as_str()) && age(other) < age(object)
+            let states_it = other.spec.organization_id.as_deref() == Some(id.as_str());
+            let stands_for_it = states_it || names.contains(&name.as_str());
+            name != object.name_any() && stands_for_it && age(other) < age(object)
         };
         objects.iter().find(is_elder).map(|elder| elder.name_any())
     }

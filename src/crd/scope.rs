@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use kube::core::{Expression, Selector};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::rules;
 use super::secret::null_as_empty;
@@ -44,7 +45,7 @@ pub struct LabelConditionSpec {
     pub operator: LabelOperator,
     /// Values for In and NotIn, at most 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxItems" = 64, "items" = rules::label_values()))]
+    #[schemars(extend("maxItems" = 64, "items" = label_value()))]
     pub values: Option<Vec<String>>,
 }
 
@@ -59,6 +60,12 @@ pub enum LabelOperator {
     Exists,
     /// It is not there.
     DoesNotExist,
+}
+
+fn label_value() -> Value {
+    let mut schema = rules::label_values();
+    schema["description"] = "A value of the label.".into();
+    schema
 }
 
 impl From<&NamespaceSelectorSpec> for Selector {
@@ -82,7 +89,7 @@ impl From<&NamespaceSelectorSpec> for Selector {
 #[cfg(test)]
 mod tests {
     use kube::core::SelectorExt as _;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -47,12 +47,13 @@ pub enum Reason {
     EndpointInvalid,
     OrganizationMismatch,
     LedgerMoved,
+    WrongNamespace,
     InUse,
 }
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 41] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -92,6 +93,7 @@ impl Reason {
         Reason::EndpointInvalid,
         Reason::OrganizationMismatch,
         Reason::LedgerMoved,
+        Reason::WrongNamespace,
         Reason::InUse,
     ];
 
@@ -154,6 +156,9 @@ impl Reason {
             }
             Reason::LedgerMoved => {
                 "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
+            }
+            Reason::WrongNamespace => {
+                "a ComposioOrganization is honoured in the operator's own namespace only"
             }
             Reason::InUse => "the organization is being deleted and still has projects to delete",
         }
@@ -227,6 +232,7 @@ impl Reason {
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
+            Reason::WrongNamespace => Some("create it there, together with its Secret, and delete this one"),
             Reason::InUse => Some(
                 "delete those ComposioProjects, or set their spec.deletionPolicy to Retain to keep the projects",
             ),
@@ -269,6 +275,7 @@ impl Reason {
                 | Reason::EndpointInvalid
                 | Reason::OrganizationMismatch
                 | Reason::LedgerMoved
+                | Reason::WrongNamespace
         )
     }
 

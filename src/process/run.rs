@@ -38,7 +38,7 @@ use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
-use crate::controller::{claims, organization, project, tombstones};
+use crate::controller::{claims, organization, project, stray, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
 /// How long the first looks at organizations and namespaces may keep the projects waiting.
@@ -290,6 +290,7 @@ impl Operator {
         if self.settings.watch_namespaces.is_empty() {
             let (context, stop) = (context.clone(), stop.clone());
             let relabelled = wake_projects_in(context.clone(), projects.clone());
+            running.push(stray::controller(context.clone(), stop.clone()).boxed());
             running.push(async move { scope::watch(&context, relabelled, stop).await }.boxed());
         }
         let mut stores = Vec::new();

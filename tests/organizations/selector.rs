@@ -1,5 +1,5 @@
 //! `spec.namespaceSelector`: which namespaces an organization serves. Namespaces are watched by `--watch-namespaces` here,
-//! so that their labels are read at each look; `tests/rbac.rs` has the watch.
+//! so that their labels are read at each look; `tests/rbac/main.rs` has the watch.
 
 use composio_operator::crd::ComposioProject;
 use kube::ResourceExt;

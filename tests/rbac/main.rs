@@ -7,17 +7,20 @@
 
 use std::time::Duration;
 
+use composio_operator::crd::ComposioOrganization;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use testbed::controlplane::client_for;
 use testbed::emulator::ThirdPartyProject;
 use testbed::eventually::eventually;
+use testbed::proxy::{Action, ApiProxy, Gate, Match};
 use testbed::world::{PATIENCE, World};
 use tokio::sync::Mutex;
 
-const MANIFEST: &str = include_str!("../docs/rbac.yaml");
+const MANIFEST: &str = include_str!("../../docs/rbac.yaml");
 /// An operator for the whole cluster looks after the projects of every world: one at a time, and nothing is left.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
@@ -105,7 +108,63 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
         Some(claim) => Err(format!("it is {}", claim["phase"])),
     })
     .await;
+
+    // The right to read ConfigMaps: what is missing is not what is forbidden.
+    let endpoint = json!({"url": "https://composio.example", "caBundleRef": {"name": "missing"}});
+    let key = world.organization.key.clone();
+    world.add_organization("second", &key, json!({"endpoint": endpoint})).await;
+    world.organization_reaches("second", "False", "EndpointInvalid").await;
     finish(world, &[&theirs.id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_outside_the_operators_namespace_is_told_so_once() {
+    let _alone = ALONE.lock().await;
+    let mut world = cluster_wide().await;
+    let strays: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.namespace);
+    let stray = |suspend: bool| {
+        json!({
+            "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization", "metadata": {"name": "stray"},
+            "spec": {"apiKeySecretRef": {"name": "stray-key"}, "suspend": suspend}
+        })
+    };
+    let told = async |generation: i64| {
+        eventually("the organization is told where it belongs", PATIENCE, async || {
+            let object = strays.get("stray").await.map_err(|error| error.to_string())?;
+            let status = object.status.clone().unwrap_or_default();
+            let is = |kind: &str| {
+                let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+                found.filter(|found| found.reason == "WrongNamespace").map(|found| found.status.clone())
+            };
+            let is_met = is("Ready").as_deref() == Some("False") && is("Stalled").as_deref() == Some("True");
+            let is_current = status.observed_generation == Some(generation);
+            if is_met && is_current { Ok(object) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    };
+    world.apply_to::<ComposioOrganization>(&world.namespace, &stray(false)).await.unwrap();
+    let message = told(1).await.status.unwrap().conditions[0].message.clone();
+    assert!(message.contains(&format!("{:?}", world.system)), "{message}");
+    world.apply_to::<ComposioOrganization>(&world.namespace, &stray(true)).await.unwrap();
+    let version = told(2).await.resource_version();
+    // A restart has nothing to say; that it has looked, a later one shows.
+    world.stop_operator().await;
+    let restricted = world.service_account("composio-operator").await;
+    world.start_operator_with(restricted).await;
+    let mut later = stray(false);
+    later["metadata"]["name"] = json!("stray-too");
+    world.apply_to::<ComposioOrganization>(&world.namespace, &later).await.unwrap();
+    eventually("the later one is told", PATIENCE, async || {
+        let object = strays.get("stray-too").await.map_err(|error| error.to_string())?;
+        let conditions = object.status.unwrap_or_default().conditions;
+        if conditions.is_empty() { Err("it is not".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(strays.get("stray").await.unwrap().resource_version(), version);
+    for name in ["stray", "stray-too"] {
+        strays.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    finish(world, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,6 +184,35 @@ async fn labels_of_namespaces_are_watched_and_their_projects_looked_at_when_they
     world.reaches(&namespace, "shop", "Stalled", "True", refused).await;
     world.label_namespace(&namespace, json!({"composio": "shop", "more": "labels"})).await;
     world.ready("shop").await;
+    finish(world, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_label_that_is_gone_counts_for_a_new_project_although_the_watch_does_not_tell_of_it() {
+    let _alone = ALONE.lock().await;
+    let mut world = World::without_operator().await;
+    let key = world.organization.key.clone();
+    let selector = json!({"namespaceSelector": {"matchLabels": {"composio": "shop"}}});
+    world.add_organization("default", &key, selector).await;
+    world.label_namespace(&world.namespace, json!({"composio": "shop"})).await;
+    let proxy = ApiProxy::start(world.control_plane.kubeconfig()).await.unwrap();
+    world.watch_everything();
+    world.start_operator_with(client_for(proxy.kubeconfig().unwrap()).await.unwrap()).await;
+    world.apply("shop", json!({})).await;
+    world.ready("shop").await;
+    let gate = Gate::new();
+    proxy.on(Match::any().path(|path| path == "/api/v1/namespaces"), Action::hold_before(&gate));
+    proxy.cut_connections();
+    gate.reached().await;
+    world.label_namespace(&world.namespace, json!({"composio": null})).await;
+    let mark = world.control.mark();
+    world.apply("new", json!({})).await;
+    world.reaches(&world.namespace, "new", "Stalled", "True", "NamespaceNotAllowed").await;
+    assert!(world.calls_since(mark).is_empty() && world.claims().await.of("new").is_none());
+    world.poke("shop").await;
+    world.ready("shop").await;
+    gate.open();
+    world.reaches(&world.namespace, "shop", "Stalled", "True", "NamespaceNotAllowed").await;
     finish(world, &[]).await;
 }
 
