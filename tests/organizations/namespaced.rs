@@ -9,22 +9,30 @@ use serde_json::json;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::create_namespace;
+use crate::scene::{confirm, create_namespace, held, move_world};
 
 const MANIFEST: &str = include_str!("../../docs/rbac-namespaced.yaml");
 
 /// Starts an operator with Roles in the world's two namespaces, and returns its client.
 async fn start(world: &mut World) -> Client {
-    let restricted = world.granted(MANIFEST).await;
+    let namespace = world.namespace.clone();
+    let restricted = start_watching(world, &namespace).await;
+    world.organization_ready("default").await;
+    restricted
+}
+
+/// The same with another namespace of projects.
+async fn start_watching(world: &mut World, namespace: &str) -> Client {
+    let restricted =
+        world.granted(&MANIFEST.replace("namespace: shop", &format!("namespace: {namespace}"))).await;
     let mut settings = world.settings();
-    settings.watch_namespaces = vec![world.namespace.clone()];
+    settings.watch_namespaces = vec![namespace.to_owned()];
     let readiness = world.launch_operator(settings, restricted.clone()).await;
     eventually("the operator is ready", PATIENCE, async || match readiness.closed().as_slice() {
         [] => Ok(()),
         closed => Err(format!("it waits for {closed:?}")),
     })
     .await;
-    world.organization_ready("default").await;
     restricted
 }
 
@@ -142,5 +150,31 @@ async fn without_the_right_to_get_its_namespace_nothing_is_made_and_what_is_ther
     world.poke("new").await;
     world.ready("new").await;
     world.ready("shop").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_move_the_claims_of_a_namespace_that_may_not_be_read_need_a_grant() {
+    let mut world = World::start().await;
+    world.apply("shop", json!({})).await;
+    world.ready("shop").await;
+    let key = world.entry("shop", "COMPOSIO_API_KEY").await;
+    move_world(&mut world, true, |_| true).await;
+    let organization_key = world.organization.key.clone();
+    world.add_organization("default", &organization_key, json!({})).await;
+    let other = format!("{}-other", world.namespace);
+    create_namespace(&world, &other).await;
+    start_watching(&mut world, &other).await;
+    let moved = held(&world, "default", "LedgerMoved", 1).await;
+    confirm(&world, "default", &moved.token).await;
+    world.organization_ready("default").await;
+    world.stop_operator().await;
+    start(&mut world).await;
+    world.apply("shop", json!({})).await;
+    world.not_ready("shop", "RebindDenied").await;
+    let grants = json!({"grants": [{"projectName": "shop", "namespace": world.namespace}]});
+    world.add_organization("default", &organization_key, grants).await;
+    world.ready("shop").await;
+    assert_eq!(world.entry("shop", "COMPOSIO_API_KEY").await, key);
     world.finish(&[]).await;
 }
