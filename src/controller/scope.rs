@@ -161,10 +161,14 @@ impl Context {
         let api: Api<Namespace> = Api::all(self.client.clone());
         match api.get_metadata(name).await {
             Ok(found) => Ok(found),
-            Err(error) if is_forbidden(&error) => Err(Failure::terminal(
-                Reason::NamespaceNotAllowed,
-                format!("the operator may not look at it ({}), and needs the right to get it", words(&error)),
-            )),
+            Err(error) if is_forbidden(&error) => {
+                // The API server's words name the operator's namespace, which is none of a tenant's business.
+                warn!(namespace = name, error = words(&error), "a namespace may not be read");
+                Err(Failure::terminal(
+                    Reason::NamespaceNotAllowed,
+                    format!("the operator has no right to get the Namespace {name:?}"),
+                ))
+            }
             Err(error) => Err(failure("reading the Namespace", &error)),
         }
     }

@@ -79,7 +79,8 @@ async fn tell(context: &Context, stray: &Stray) -> Result<(), Failure> {
     if status::find(&before.conditions, "Ready").is_some_and(|ready| ready.reason != reason.as_str()) {
         return Ok(());
     }
-    let message = reason.message(&format!("{:?}", context.namespace));
+    // Which namespace that is, is none of a tenant's business.
+    let message = reason.message("");
     let now = [("Ready", false), ("Stalled", true)].map(|(kind, status)| Condition {
         kind,
         status,

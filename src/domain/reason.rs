@@ -232,7 +232,9 @@ impl Reason {
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
-            Reason::WrongNamespace => Some("create it there, together with its Secret, and delete this one"),
+            Reason::WrongNamespace => {
+                Some("create it in that namespace, together with its Secret, and delete this one")
+            }
             Reason::InUse => Some(
                 "delete those ComposioProjects, or set their spec.deletionPolicy to Retain to keep the projects",
             ),

@@ -135,7 +135,8 @@ async fn without_the_right_to_get_its_namespace_nothing_is_made_and_what_is_ther
     world.apply("new", json!({})).await;
     let object = world.reaches(&world.namespace, "new", "Stalled", "True", "NamespaceNotAllowed").await;
     let message = object.status.unwrap().conditions[0].message.clone();
-    assert!(message.contains("cannot get resource \"namespaces\""), "{message}");
+    assert!(message.contains("the operator has no right to get the Namespace"), "{message}");
+    assert!(!message.contains(&world.system), "a tenant is told where the operator is: {message}");
     assert!(world.claims().await.of("new").is_none() && world.calls_since(mark).is_empty());
     world.apply("shop", json!({"secret": {"template": {"more": "{projectName}"}}})).await;
     world.ready("shop").await;
