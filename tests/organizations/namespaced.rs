@@ -115,15 +115,15 @@ async fn without_the_right_to_get_its_namespace_nothing_is_made_and_what_is_ther
     let restricted: Api<Namespace> = Api::all(start(&mut world).await);
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
-    let roles: Api<Role> = Api::namespaced(world.client.clone(), &world.namespace);
-    let role = roles.get("composio-operator-projects").await.unwrap();
+    let api: Api<Role> = Api::namespaced(world.client.clone(), &world.namespace);
+    let role = api.get("composio-operator-projects").await.unwrap();
     let rules = role.rules.clone().unwrap();
     let kept: Vec<_> =
         rules.iter().filter(|rule| rule.resources != Some(vec!["namespaces".into()])).collect();
     assert_eq!(kept.len() + 1, rules.len());
     let set = async |rules: serde_json::Value, is_permitted: bool| {
         let patch = Patch::Merge(json!({"rules": rules}));
-        roles.patch("composio-operator-projects", &PatchParams::default(), &patch).await.unwrap();
+        api.patch("composio-operator-projects", &PatchParams::default(), &patch).await.unwrap();
         eventually("the API server knows the rights", PATIENCE, async || {
             let is_refused = is_forbidden(restricted.get(&world.namespace).await);
             (is_refused != is_permitted).then_some(()).ok_or_else(|| format!("refused: {is_refused}"))

@@ -14,7 +14,7 @@ fn message(project: &ComposioProject) -> String {
     project.status.as_ref().unwrap().conditions[0].message.clone()
 }
 
-fn selecting(labels: Value) -> Value {
+fn selecting(labels: &Value) -> Value {
     json!({"namespaceSelector": {"matchLabels": labels}})
 }
 
@@ -22,7 +22,7 @@ fn selecting(labels: Value) -> Value {
 async fn selective() -> World {
     let mut world = World::without_operator().await;
     let key = world.organization.key.clone();
-    world.add_organization("default", &key, selecting(json!({"composio": "shop"}))).await;
+    world.add_organization("default", &key, selecting(&json!({"composio": "shop"}))).await;
     world.start_operator().await;
     world.organization_ready("default").await;
     world
@@ -104,12 +104,12 @@ async fn a_selector_that_is_changed_counts_at_once_and_an_empty_one_selects_ever
     ]}});
     world.add_organization("default", &key, named).await;
     world.ready("shop").await;
-    world.add_organization("default", &key, selecting(json!({"composio": "other"}))).await;
+    world.add_organization("default", &key, selecting(&json!({"composio": "other"}))).await;
     refused(&world, "shop").await;
     world.add_organization("default", &key, json!({"namespaceSelector": {}})).await;
     world.ready("shop").await;
     // Another organization does not care.
-    world.add_organization("default", &key, selecting(json!({"composio": "other"}))).await;
+    world.add_organization("default", &key, selecting(&json!({"composio": "other"}))).await;
     refused(&world, "shop").await;
     organizations(&world).delete("default", &DeleteParams::default()).await.unwrap();
     eventually("the organization is not there", PATIENCE, async || {

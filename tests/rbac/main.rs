@@ -170,7 +170,7 @@ async fn an_organization_outside_the_operators_namespace_is_told_so_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn labels_of_namespaces_are_watched_and_their_projects_looked_at_when_they_change() {
     let _alone = ALONE.lock().await;
-    let world = cluster_wide().await;
+    let mut world = cluster_wide().await;
     let key = world.organization.key.clone();
     let selector = json!({"namespaceSelector": {"matchLabels": {"composio": "shop"}}});
     world.add_organization("default", &key, selector).await;
@@ -183,7 +183,14 @@ async fn labels_of_namespaces_are_watched_and_their_projects_looked_at_when_they
     world.label_namespace(&namespace, json!({"composio": "other"})).await;
     world.reaches(&namespace, "shop", "Stalled", "True", refused).await;
     world.label_namespace(&namespace, json!({"composio": "shop", "more": "labels"})).await;
-    world.ready("shop").await;
+    let version = world.ready("shop").await.resource_version();
+    // A restart takes nobody's Ready away until the labels are known.
+    world.stop_operator().await;
+    let restricted = world.service_account("composio-operator").await;
+    world.start_operator_with(restricted).await;
+    world.apply("later", json!({})).await;
+    world.ready("later").await;
+    assert_eq!(world.projects().get("shop").await.unwrap().resource_version(), version);
     finish(world, &[]).await;
 }
 

@@ -109,3 +109,54 @@ fn check_templates(templates: &BTreeMap<String, String>, project_name: &ProjectN
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::world::EntryNames;
+
+    fn wish(scope: Scope, is_suspended: bool) -> Wish {
+        let text = str::to_owned;
+        let entries = EntryNames { api_key: text("KEY"), project_id: text("ID"), base_url: None };
+        Wish {
+            namespace: text("team"),
+            name: text("shop"),
+            uid: text("u"),
+            scope,
+            organization: text("default"),
+            project_name: text("shop"),
+            settings: Settings::default(),
+            secret: SecretWish {
+                name: text("shop"),
+                entries,
+                template: BTreeMap::new(),
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+            },
+            is_suspended,
+            deletion_policy: DeletionPolicy::Retain,
+            take_over: TakeOverSpec::default(),
+            known_as: None,
+        }
+    }
+
+    fn reason(scope: &Scope, is_suspended: bool) -> Option<Reason> {
+        match validate(wish(scope.clone(), is_suspended), &OrganizationView::NotFound) {
+            Err(Step::Stall(reason, _) | Step::Wait(reason, ..)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_scope_comes_before_the_organization_and_after_suspension() {
+        let excluded = Scope::Excluded("labels".to_owned());
+        assert_eq!(reason(&Scope::Allowed, false), Some(Reason::OrganizationNotFound));
+        assert_eq!(reason(&excluded, false), Some(Reason::NamespaceNotAllowed));
+        assert_eq!(reason(&excluded, true), Some(Reason::Suspended));
+        assert_eq!(
+            reason(&Scope::Own, true),
+            Some(Reason::NamespaceNotAllowed),
+            "nothing is ever made there"
+        );
+    }
+}

@@ -111,6 +111,8 @@ fn ca_bundle() -> Vec<Wrong> {
 }
 
 fn selector() -> Vec<Wrong> {
+    const NONE: &[&str] = &["must have at least one value, because operator is In or NotIn"];
+    const SOME: &[&str] = &["must be absent, because operator is Exists or DoesNotExist"];
     let selector = |selector: Value| with("namespaceSelector", selector);
     let labels = |labels: Value| selector(json!({"matchLabels": labels}));
     let condition = |condition: Value| selector(json!({"matchExpressions": [condition]}));
@@ -123,8 +125,6 @@ fn selector() -> Vec<Wrong> {
     let compared = |operator: &str, values: Value| {
         condition(json!({"key": "team", "operator": operator, "values": values}))
     };
-    const NONE: &[&str] = &["must have at least one value, because operator is In or NotIn"];
-    const SOME: &[&str] = &["must be absent, because operator is Exists or DoesNotExist"];
     vec![
         wrong(labels(json!({"my team": "a"})), "spec.namespaceSelector.matchLabels", &["refused: my team"]),
         wrong(
