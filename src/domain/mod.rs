@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod brake;
+pub mod budget;
 pub mod claim;
 pub mod condition;
 pub mod evidence;
