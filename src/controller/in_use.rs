@@ -45,6 +45,12 @@ impl InUse {
         let _ = self.projects.set(projects);
     }
 
+    /// How many projects an organization has, as far as the caches know.
+    pub fn projects_of(&self, organization: &str) -> usize {
+        let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);
+        projects.filter(|project| organization_of(project) == organization).count()
+    }
+
     /// How many projects of an organization carry the finalizer, as far as the caches know.
     fn count(&self, organization: &str) -> usize {
         let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);

@@ -27,6 +27,7 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::budgets::Budgets;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
@@ -126,6 +127,8 @@ impl Operator {
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        let budgets = Budgets::default();
+        registry.register_collector(Box::new(budgets.clone()));
         self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
@@ -134,7 +137,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -149,6 +152,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
@@ -157,7 +161,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics);
+            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
             match halt.clone().run_until_cancelled_owned(start).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
@@ -183,6 +187,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
@@ -201,7 +206,7 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::default(),
+            organizations: Organizations::new(budgets),
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
