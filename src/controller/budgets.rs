@@ -55,18 +55,18 @@ impl Budgets {
     }
 
     /// Nobody calls with this key; returns the time until the next probe.
-    pub fn open_breaker(&self, name: &str, key: &ApiKey, reason: Reason) -> Duration {
+    pub fn open_breaker(&self, name: &str, key: &ApiKey, reason: Reason, words: &str) -> Duration {
         let mut all = self.all();
         let Some(gate) = all.get_mut(name) else { return Duration::ZERO };
         let breaker = gate.breaker.take().filter(|(of, _)| of.is(key)).map(|(_, breaker)| breaker);
         let mut breaker = breaker.unwrap_or_else(|| Breaker::new(reason));
-        let left = breaker.open(reason, now());
+        let left = breaker.open(reason, words, now());
         gate.breaker = Some((key.clone(), breaker));
         left
     }
 
-    /// Why and how long the breaker forbids even a probe with this key; a new key is probed at once.
-    pub fn breaker(&self, name: &str, key: &ApiKey) -> Option<(Reason, Duration)> {
+    /// Why, in which words and how long the breaker forbids even a probe with this key; a new key is probed at once.
+    pub fn breaker(&self, name: &str, key: &ApiKey) -> Option<(Reason, String, Duration)> {
         let mut all = self.all();
         let gate = all.get_mut(name)?;
         gate.breaker.take_if(|(of, _)| !of.is(key));

@@ -163,7 +163,7 @@ async fn reconcile(
             }
             Verdict::Refused(reason, detail, key) => {
                 context.organizations.set(&name, uid, State::NotReady(reason));
-                let left = context.organizations.budgets.open_breaker(&name, &key, reason);
+                let left = context.organizations.budgets.open_breaker(&name, &key, reason, &detail);
                 (reason, detail, None, Some(left))
             }
         };
@@ -285,10 +285,10 @@ async fn probe(
         Ok(key) => key,
         Err(verdict) => return verdict,
     };
-    if let Some((reason, left)) = context.organizations.budgets.breaker(&name, &key)
+    if let Some((reason, words, left)) = context.organizations.budgets.breaker(&name, &key)
         && !is_asked
     {
-        return Verdict::Not(reason, String::new(), Some(left));
+        return Verdict::Not(reason, words, Some(left));
     }
     let known = context.organizations.last(&name);
     let budget = context.budget(&name);

@@ -173,7 +173,7 @@ impl Organizations {
                 Some(last) if reason == Reason::KeySecretMissing => {
                     match self.budgets.breaker(name, &last.key) {
                         // Composio has refused the remembered key as well.
-                        Some((refusal, _)) => blocked(refusal.text()),
+                        Some((refusal, ..)) => blocked(refusal.text()),
                         None => open(&last, waiter),
                     }
                 }
@@ -281,7 +281,7 @@ impl Organizations {
 
     /// Composio refused the key during ordinary work: nobody calls until the organization's reconcile has probed, with
     /// growing distance. A late refusal of a key that was replaced changes nothing.
-    pub fn open_breaker(&self, organization: &Organization, reason: Reason) {
+    pub fn open_breaker(&self, organization: &Organization, reason: Reason, words: &str) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = all.get_mut(&organization.name) else { return };
         if known.last.as_ref().is_none_or(|last| !last.key.is(&organization.key)) {
@@ -289,6 +289,6 @@ impl Organizations {
         }
         known.state = State::NotReady(reason);
         drop(all);
-        self.budgets.open_breaker(&organization.name, &organization.key, reason);
+        self.budgets.open_breaker(&organization.name, &organization.key, reason, words);
     }
 }

@@ -48,6 +48,7 @@ impl Contact {
 #[derive(Debug, Clone)]
 pub struct Breaker {
     reason: Reason,
+    words: String,
     is_open: bool,
     in_a_row: u32,
     probe_at: Duration,
@@ -56,14 +57,16 @@ pub struct Breaker {
 impl Breaker {
     /// One that has never opened.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, is_open: false, in_a_row: 0, probe_at: Duration::ZERO }
+        Self { reason, words: String::new(), is_open: false, in_a_row: 0, probe_at: Duration::ZERO }
     }
 
     /// Calls are refused, or not answered. Many may fail at once; they count once. Returns the time until the next probe.
-    pub fn open(&mut self, reason: Reason, now: Duration) -> Duration {
+    /// `words` say what was seen, redacted.
+    pub fn open(&mut self, reason: Reason, words: &str, now: Duration) -> Duration {
         if self.probe_at <= now {
             self.in_a_row = self.in_a_row.saturating_add(1);
             self.reason = reason;
+            words.clone_into(&mut self.words);
             self.probe_at = now + Duration::from_secs(1 << self.in_a_row.min(16)).min(LONGEST);
         }
         self.is_open = true;
@@ -76,10 +79,10 @@ impl Breaker {
         self.probe_at = Duration::ZERO;
     }
 
-    /// Why, and how long, not even a probe is to be sent.
-    pub fn closed_to_probes(&self, now: Duration) -> Option<(Reason, Duration)> {
+    /// Why, in which words, and how long not even a probe is to be sent.
+    pub fn closed_to_probes(&self, now: Duration) -> Option<(Reason, String, Duration)> {
         let left = self.probe_at.saturating_sub(now);
-        (!left.is_zero()).then_some((self.reason, left))
+        (!left.is_zero()).then(|| (self.reason, self.words.clone(), left))
     }
 
     /// Nobody calls but the probe.
@@ -106,9 +109,10 @@ mod tests {
         let (mut breaker, mut now) = (Breaker::new(Reason::KeyInvalid), seconds(100));
         for expected in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             for _ in 0..1_000 {
-                assert_eq!(breaker.open(Reason::KeyInvalid, now), seconds(expected));
+                assert_eq!(breaker.open(Reason::KeyInvalid, "no", now), seconds(expected));
             }
-            assert_eq!(breaker.closed_to_probes(now), Some((Reason::KeyInvalid, seconds(expected))));
+            let closed = Some((Reason::KeyInvalid, "no".to_owned(), seconds(expected)));
+            assert_eq!(breaker.closed_to_probes(now), closed);
             now += seconds(expected);
             assert_eq!(breaker.closed_to_probes(now), None);
             assert!(breaker.is_open(), "until a probe has succeeded");
@@ -118,10 +122,10 @@ mod tests {
     #[test]
     fn a_probe_that_succeeds_shuts_it_and_the_distance_goes_on_growing() {
         let mut breaker = Breaker::new(Reason::KeyInvalid);
-        breaker.open(Reason::KeyInvalid, seconds(1));
+        breaker.open(Reason::KeyInvalid, "no", seconds(1));
         breaker.shut();
         assert!(!breaker.is_open() && breaker.closed_to_probes(seconds(1)).is_none());
-        assert_eq!(breaker.open(Reason::KeyInvalid, seconds(2)), seconds(4));
+        assert_eq!(breaker.open(Reason::KeyInvalid, "no", seconds(2)), seconds(4));
     }
 
     #[test]
