@@ -81,6 +81,28 @@ pub(crate) async fn probed(world: &World) {
     .await;
 }
 
+/// What the operator believes to be left of the limit.
+pub(crate) async fn remaining(world: &World) -> Option<u32> {
+    let page = world.metrics().await;
+    let line = page.lines().find(|line| line.starts_with("composio_operator_budget_remaining{"))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Others use so much of the limit in a new window, and the operator learns of it.
+pub(crate) async fn burn(world: &World, requests: u32) {
+    let organization = &world.organization.id;
+    world.control.reset_budget(organization);
+    world.control.burn_budget(organization, requests);
+    probed(world).await;
+    let limit = world.control.modes(organization).rate_limit.unwrap_or_default();
+    eventually("the operator has seen the answer", testbed::world::PATIENCE, async || {
+        let left = remaining(world).await;
+        let is_known = left.is_some_and(|left| left <= limit - requests);
+        is_known.then_some(()).ok_or_else(|| format!("it believes in {left:?}"))
+    })
+    .await;
+}
+
 pub(crate) fn is_probe(entry: &Entry) -> bool {
     entry.path.ends_with("/list?limit=1")
 }

@@ -4,7 +4,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use testbed::emulator::Operation;
 
-use crate::scene::{apply_many, print_rates, probed, reach, refused, world_with};
+use crate::scene::{apply_many, burn, print_rates, reach, refused, world_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_others_burn_97_percent_nobody_gets_a_429_creations_wait_and_a_deletion_proceeds() {
@@ -16,11 +16,8 @@ async fn while_others_burn_97_percent_nobody_gets_a_429_creations_wait_and_a_del
     let organization = world.organization.id.clone();
     world.apply("old", json!({"deletionPolicy": "Delete"})).await;
     world.ready("old").await;
-    // Others: a new window begins, and they use 97 of 100.
-    world.control.reset_budget(&organization);
-    world.control.burn_budget(&organization, 1_940);
     let mark = world.control.mark();
-    probed(&world).await;
+    burn(&world, 1_940).await;
     apply_many(&world, "new", 20, &json!({})).await;
     world.projects().delete("old", &DeleteParams::default()).await.unwrap();
     reach(&world, 20, "False", "Throttled").await;
@@ -50,15 +47,12 @@ async fn while_others_leave_less_than_the_last_hundredth_nothing_is_sent_at_all(
         modes.rate_window_seconds = 15;
     })
     .await;
-    let organization = world.organization.id.clone();
     world.apply("old", json!({"deletionPolicy": "Delete"})).await;
     world.ready("old").await;
-    world.control.reset_budget(&organization);
-    world.control.burn_budget(&organization, 1_985);
-    probed(&world).await;
+    burn(&world, 1_985).await;
     let mark = world.control.mark();
     world.projects().delete("old", &DeleteParams::default()).await.unwrap();
-    world.not_ready("old", "Throttled").await;
+    world.reaches(&world.namespace, "old", "Reconciling", "True", "Throttled").await;
     assert_eq!(world.control.journal_since(mark).len(), 0, "calls");
     // It goes on by itself when the window is over.
     testbed::eventually::eventually("it is gone", testbed::world::PATIENCE, async || {

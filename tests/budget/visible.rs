@@ -7,7 +7,7 @@ use testbed::emulator::Operation;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::{organization, probed, set_spec, world_with};
+use crate::scene::{organization, probed, remaining, set_spec, world_with};
 
 /// Waits until this is in force.
 async fn in_force(world: &World, reported: i32, requests: i32) {
@@ -59,8 +59,7 @@ async fn the_budget_is_in_status_and_metrics_and_the_status_is_written_only_when
     ] {
         assert!(page.lines().any(|line| line == sample), "no {sample} in {page}");
     }
-    let remaining = page.lines().find(|line| line.starts_with("composio_operator_budget_remaining{"));
-    let remaining = remaining.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
-    assert!(remaining.is_some_and(|left| left > 100 && left < 200), "{remaining:?} in {page}");
+    let left = remaining(&world).await;
+    assert!(left.is_some_and(|left| left > 100 && left < 200), "{left:?} in {page}");
     world.finish(&[]).await;
 }
