@@ -99,25 +99,30 @@ impl Context {
         self.organizations.budgets.of(name, move || drop(wake.send(object.clone())))
     }
 
-    /// How far two reads of one project's settings are apart, for an organization of that many projects.
-    pub fn settings_interval(&self, name: &str, budget: &SharedBudget) -> Duration {
-        let (projects, base) = (self.in_use.projects_of(name), self.observe_interval);
+    /// How far two reads of one project's settings are apart, for an organization of that many projects; `None` until
+    /// the caches are filled.
+    pub fn settings_interval(&self, name: &str, budget: &SharedBudget) -> Option<Duration> {
+        let (projects, base) = (self.in_use.projects_of(name)?, self.observe_interval);
         // One walk over the list in the same time.
         let pages = u64::try_from(projects.div_ceil(PAGE)).unwrap_or(u64::MAX);
         let pages = pages.saturating_mul(60).div_ceil(base.as_secs().max(1));
         let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        settings_interval(projects, budget.look().observe_ceiling(), pages, base)
+        Some(settings_interval(projects, budget.look().observe_ceiling(), pages, base))
     }
 
-    /// What is in force for an organization, for its status; `None` before the API has told its limit.
-    pub fn limits_status(&self, name: &str) -> Option<LimitsStatus> {
+    /// What is in force for an organization, for its status; `before` is what it says, which stays as far as nothing
+    /// else is known.
+    pub fn limits_status(&self, name: &str, before: Option<&LimitsStatus>) -> Option<LimitsStatus> {
         let shared = self.budget(name);
         let budget = shared.look();
+        let Some(reported) = budget.reported() else { return before.cloned() };
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let interval = self.settings_interval(name, &shared).map(in_words);
+        let interval = interval.or_else(|| before.map(|before| before.settings_interval.clone()));
         Some(LimitsStatus {
-            reported_per_minute: number(budget.reported()?),
+            reported_per_minute: number(reported),
             requests_per_minute: number(budget.ceiling()),
-            settings_interval: in_words(self.settings_interval(name, &shared)),
+            settings_interval: interval.unwrap_or_else(|| in_words(self.observe_interval)),
         })
     }
 }

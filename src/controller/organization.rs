@@ -304,17 +304,23 @@ async fn probe(
         },
     };
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
-    let unasked = known.as_ref().filter(|known| is_ready && !is_due && known.key.is(&key));
-    let seen = match unasked {
-        Some(_) => Seen::Unasked,
-        None => match probing(&client, is_ready).probe(&key).await {
-            Ok(id) => id.map_or(Seen::Nothing, Seen::Id),
-            Err(CallError::Throttled(left)) => {
-                return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));
-            }
-            Err(error) => return refused(&error, key),
-        },
+    let proven = known.as_ref().filter(|known| is_ready && known.key.is(&key));
+    let proven = proven.filter(|known| known.client.base_url() == client.base_url());
+    let probed = match proven.filter(|_| !is_due) {
+        Some(_) => None,
+        None => Some(probing(&client, is_ready).probe(&key).await),
     };
+    let seen = match probed {
+        None => Seen::Unasked,
+        Some(Ok(id)) => id.map_or(Seen::Nothing, Seen::Id),
+        // What the spec says applies all the same.
+        Some(Err(CallError::Throttled(_))) if proven.is_some() => Seen::Unasked,
+        Some(Err(CallError::Throttled(left))) => {
+            return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));
+        }
+        Some(Err(error)) => return refused(&error, key),
+    };
+    let id = proven.filter(|_| matches!(seen, Seen::Unasked)).and_then(|known| known.id.clone());
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
     let deletions = limits.as_ref().and_then(|limits| limits.deletions_per_hour);
     let organization = Organization {
@@ -324,11 +330,13 @@ async fn probe(
         permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
-        id: unasked.and_then(|known| known.id.clone()),
+        id,
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
-        settings_interval: context.settings_interval(&object.name_any(), &budget),
+        settings_every: context
+            .settings_interval(&object.name_any(), &budget)
+            .unwrap_or(context.observe_interval),
     };
     Verdict::Ready(Box::new(organization), seen)
 }
@@ -437,7 +445,7 @@ async fn report(
         observed_generation: generation,
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
-        limits: context.limits_status(&object.name_any()).or_else(|| before.limits.clone()),
+        limits: context.limits_status(&object.name_any(), before.limits.as_ref()),
         held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());

@@ -47,11 +47,16 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
-    /// How far two reads of one project's settings are apart.
-    pub settings_interval: Duration,
+    /// See [`Organization::settings_interval`].
+    pub settings_every: Duration,
 }
 
 impl Organization {
+    /// How far two reads of one project's settings are apart; grows with the number of its projects.
+    pub fn settings_interval(&self) -> Duration {
+        self.settings_every
+    }
+
     /// Whether it proves anything about a claim's project that this key does not find it: with another organization's key
     /// all witnesses agree, and are wrong.
     pub fn proves_absence(&self, claim: &Claim) -> bool {

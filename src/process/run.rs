@@ -304,7 +304,7 @@ impl Operator {
         }
         let _ = projects.set(stores.clone());
         context.in_use.watched(stores.clone());
-        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let synced = synced(context.clone(), self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
             context.tasks.close();
@@ -427,6 +427,7 @@ async fn first_probes(context: &Context, organizations: &Store<ComposioOrganizat
 }
 
 async fn synced(
+    context: Arc<Context>,
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
@@ -438,5 +439,7 @@ async fn synced(
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");
+        // How large the fleets are is known only now.
+        context.organizations.names().iter().for_each(|name| context.wake_unprobed(name));
     }
 }
