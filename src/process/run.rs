@@ -28,6 +28,7 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::budgets::Budgets;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
@@ -128,6 +129,8 @@ impl Operator {
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        let budgets = Budgets::default();
+        registry.register_collector(Box::new(budgets.clone()));
         self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
@@ -136,7 +139,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -151,6 +154,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
@@ -159,7 +163,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics);
+            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
             match halt.clone().run_until_cancelled_owned(start).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
@@ -185,6 +189,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
@@ -203,7 +208,7 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::default(),
+            organizations: Organizations::new(budgets),
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
@@ -309,7 +314,7 @@ impl Operator {
         }
         let _ = projects.set(stores.clone());
         context.in_use.watched(stores.clone());
-        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let synced = synced(context.clone(), self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
             context.tasks.close();
@@ -452,6 +457,7 @@ async fn first_looks(context: &Context, organizations: &Store<ComposioOrganizati
 }
 
 async fn synced(
+    context: Arc<Context>,
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
@@ -463,5 +469,7 @@ async fn synced(
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");
+        // How large the fleets are is known only now.
+        context.organizations.names().iter().for_each(|name| context.wake_unprobed(name));
     }
 }
