@@ -115,7 +115,8 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects
+    /// are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
     pub fn new(
         base: Url,
         roots: Option<Roots>,
