@@ -21,6 +21,7 @@ use super::clock::{BootInstant, ServerClock};
 use super::error::{classify, transport, unknown};
 use super::lead::Lead;
 use super::metrics::{CallMetrics, Operation};
+use super::roots::Roots;
 use crate::domain::answer::CallError;
 use crate::domain::budget::{Lane, PATIENCE};
 use crate::domain::key::ApiKey;
@@ -114,6 +115,7 @@ pub struct Client {
 struct Inner {
     http: reqwest::Client,
     base: Url,
+    roots: Option<Roots>,
     limits: Limits,
     metrics: CallMetrics,
     clock: ServerClock,
@@ -122,9 +124,11 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of `base` (without version). Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects
+    /// are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
     pub fn new(
         base: Url,
+        roots: Option<Roots>,
         limits: Limits,
         metrics: CallMetrics,
         budget: SharedBudget,
@@ -132,6 +136,10 @@ impl Client {
         // A proxy is the way out of this machine, not to itself.
         let builder = reqwest::Client::builder();
         let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let builder = match &roots {
+            Some(roots) => builder.tls_certs_only(roots.certificates()?),
+            None => builder,
+        };
         let connecting = Arc::new(Semaphore::new(MOST_CONNECTING));
         let http = builder
             .user_agent(concat!("composio-operator/", env!("CARGO_PKG_VERSION")))
@@ -140,8 +148,8 @@ impl Client {
             .connector_layer(GlobalConcurrencyLimitLayer::with_semaphore(connecting.clone()))
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
-        let inner =
-            Arc::new(Inner { http, base, limits, metrics, clock: ServerClock::default(), connecting });
+        let clock = ServerClock::default();
+        let inner = Arc::new(Inner { http, base, roots, limits, metrics, clock, connecting });
         Ok(Self { inner, budget, lead: Lead::always(), lane: Lane::Work })
     }
 
@@ -176,6 +184,16 @@ impl Client {
     /// Base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
         self.inner.base.as_str().trim_end_matches('/')
+    }
+
+    /// The certificates that it trusts in place of the platform's.
+    pub fn roots(&self) -> Option<&Roots> {
+        self.inner.roots.as_ref()
+    }
+
+    /// Whether the other one has the same endpoint, trusted by the same certificates.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.base_url(), self.roots()) == (other.base_url(), other.roots())
     }
 
     /// Now, in the server's time.

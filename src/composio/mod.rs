@@ -8,6 +8,7 @@ mod error;
 mod lead;
 mod metrics;
 mod projects;
+mod roots;
 mod settings;
 
 pub use self::budget::{Permit, SharedBudget};
@@ -16,3 +17,4 @@ pub use self::clock::BootInstant;
 pub use self::lead::Lead;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};
 pub use self::projects::{ListedProject, ProjectDetail};
+pub use self::roots::Roots;

@@ -15,7 +15,6 @@ use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
-use url::Url;
 
 use super::context::Context;
 use super::guard::guarded;
@@ -23,10 +22,10 @@ use super::identity::Seen;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
-use crate::composio::{Client, SharedBudget};
+use crate::composio::Client;
 use crate::crd::{
-    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, GrantSpec, HeldStatus,
+    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, GrantSpec,
+    HeldStatus,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::brake::DEFAULT_LIMIT;
@@ -270,6 +269,7 @@ async fn probe(
         // `identity`'s.
         organization_id: _,
         endpoint,
+        namespace_selector,
         project_name_template,
         project_defaults,
         limits,
@@ -294,18 +294,14 @@ async fn probe(
     let budget = context.budget(&name);
     let requests = limits.as_ref().and_then(|limits| limits.requests_per_minute);
     budget.configure(requests.and_then(|limit| u32::try_from(limit).ok()));
-    let url = endpoint.as_ref().and_then(|endpoint| endpoint.url.as_deref()).unwrap_or(DEFAULT_ENDPOINT);
-    let client = match known.as_ref().filter(|known| known.client.base_url() == url.trim_end_matches('/')) {
-        // Server time is kept.
-        Some(known) => known.client.clone(),
-        None => match client(context, url, &budget) {
-            Ok(client) => client,
-            Err(problem) => return Verdict::not(Reason::EndpointInvalid, format!("{url:?}: {problem}")),
-        },
+    let last = known.as_ref().map(|known| &known.client);
+    let client = match context.client_of(endpoint.as_ref(), last, &budget).await {
+        Ok(client) => client,
+        Err(failure) => return Verdict::failed(failure),
     };
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
     let proven = known.as_ref().filter(|known| is_ready && known.key.is(&key));
-    let proven = proven.filter(|known| known.client.base_url() == client.base_url());
+    let proven = proven.filter(|known| known.client.is_like(&client));
     let probed = match proven.filter(|_| !is_due) {
         Some(_) => None,
         None => Some(probing(&client, is_ready).probe(&key).await),
@@ -327,6 +323,7 @@ async fn probe(
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        selector: namespace_selector.clone(),
         permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
@@ -356,12 +353,6 @@ fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
 /// Where all of it waits for the probe, that is no mere look.
 fn probing(client: &Client, is_ready: bool) -> Client {
     if is_ready { client.observing() } else { client.urgent() }
-}
-
-fn client(context: &Context, url: &str, budget: &SharedBudget) -> Result<Client, String> {
-    let base = Url::parse(url).map_err(|error| error.to_string())?;
-    let client = Client::new(base, context.limits, context.call_metrics.clone(), budget.clone());
-    client.map(|client| client.led_by(context.lead.clone())).map_err(|error| error.to_string())
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {
