@@ -124,8 +124,8 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects are
-    /// never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects
+    /// are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
     pub fn new(
         base: Url,
         roots: Option<Roots>,
@@ -191,9 +191,9 @@ impl Client {
         self.inner.roots.as_ref()
     }
 
-    /// Whether both reach the same endpoint and trust the same certificates.
-    pub fn reaches_as(&self, other: &Client) -> bool {
-        self.base_url() == other.base_url() && self.roots() == other.roots()
+    /// Whether the other one has the same endpoint, trusted by the same certificates.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.base_url(), self.roots()) == (other.base_url(), other.roots())
     }
 
     /// Now, in the server's time.

@@ -301,7 +301,7 @@ async fn probe(
     };
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
     let proven = known.as_ref().filter(|known| is_ready && known.key.is(&key));
-    let proven = proven.filter(|known| known.client.reaches_as(&client));
+    let proven = proven.filter(|known| known.client.is_like(&client));
     let probed = match proven.filter(|_| !is_due) {
         Some(_) => None,
         None => Some(probing(&client, is_ready).probe(&key).await),

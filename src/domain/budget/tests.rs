@@ -1,3 +1,5 @@
+//! Laws of the budget, one per sentence that the module promises.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -50,7 +52,7 @@ fn most_in_a_minute(mut sent: Vec<Duration>) -> usize {
 /// Asks in some rhythm: lane, time since the last one, readiness to wait, and how late it is sent, in milliseconds.
 fn asks() -> impl Strategy<Value = Vec<(Lane, u64, u64, u64)>> {
     let gap = prop_oneof![6 => Just(0_u64), 3 => 0..500_u64, 1 => 0..90_000_u64];
-    prop::collection::vec((lane(), gap, prop_oneof![Just(0_u64), 0..60_000_u64], 0..5_000_u64), 0..600)
+    prop::collection::vec((lane(), gap, prop_oneof![Just(0_u64), 0..60_000_u64], 0..5_000_u64), 0..300)
 }
 
 /// The sent calls of one run of asks.
@@ -113,8 +115,8 @@ proptest! {
     ) {
         let mut budget = budget(ceiling);
         run(&mut budget, &asks);
-        // All asks together last at most 600 times a minute and a half.
-        let now = seconds(1_000 + 90 * 600 + 120);
+        // All asks together last at most 300 times a minute and a half.
+        let now = seconds(1_000 + 90 * 300 + 120);
         prop_assert_eq!(budget.room(lane, "new", now), None);
         prop_assert_eq!(budget.permit(lane, "new", now), Ok(Duration::ZERO));
     }
