@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
@@ -122,9 +121,10 @@ impl Context {
 impl super::ledger::Ledger {
     /// Names of the claims of an organization.
     async fn names_of(&self, organization: &str) -> Result<Vec<String>, Failure> {
-        let params = ListParams::default().labels(&format!("{ORGANIZATION_LABEL}={organization},{CLAIMS}"));
-        let claims = self.secrets.list_metadata(&params).await;
-        let claims = claims.map_err(|error| failure("reading the claims", &error))?;
-        Ok(claims.items.iter().map(ResourceExt::name_any).collect())
+        let mut names = Vec::new();
+        let claims = format!("{ORGANIZATION_LABEL}={organization},{CLAIMS}");
+        let read = self.each(&claims, |claim| names.push(claim.name_any())).await;
+        read.map_err(|error| failure("reading the claims", &error))?;
+        Ok(names)
     }
 }

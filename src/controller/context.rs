@@ -140,7 +140,7 @@ impl Context {
     /// Whether a claim's project is gone, by two witnesses of the organization that the claim belongs to.
     pub async fn is_gone(&self, organization: &Organization, claim: &Claim) -> Result<bool, Failure> {
         let id = claim.project_id().ok_or_else(|| Failure::bug("a claim without its project"))?;
-        let is_gone = organization.client.is_gone(&organization.key, id).await;
+        let is_gone = organization.is_gone(id).await;
         match is_gone.map_err(|error| self.call_failure(organization, error))? {
             true if !organization.proves_absence(claim) => Err(Failure::transient(
                 "Composio has not shown yet that the key is of this organization, so that the absence of a project proves nothing",

@@ -23,4 +23,5 @@ pub mod secret_watch;
 pub mod secrets;
 pub mod status;
 pub mod tombstones;
+pub mod walks;
 pub mod watch;

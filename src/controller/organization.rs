@@ -293,6 +293,9 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
             Err(error) => return refused(&error),
         },
     };
+    let is_same =
+        |known: &&Arc<Organization>| known.key.is(&key) && known.client.base_url() == client.base_url();
+    let walks = known.as_ref().filter(is_same).map(|known| known.walks.clone()).unwrap_or_default();
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
     let deletions = limits.as_ref().and_then(|limits| limits.deletions_per_hour);
     let organization = Organization {
@@ -306,6 +309,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
+        walks,
     };
     Verdict::Ready(Box::new(organization), seen)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
+use super::walks::Walks;
 use crate::composio::{BootInstant, Client};
 use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
@@ -45,6 +46,8 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
+    /// Walks over its list with this key; shared by all values with it.
+    pub walks: Walks,
 }
 
 impl Organization {

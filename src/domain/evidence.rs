@@ -86,6 +86,28 @@ impl Settling {
     }
 }
 
+impl Settling {
+    /// Which walks count as evidence now: whether they begin when the youngest attempt is settled, and how long ago they may
+    /// have begun. Walks are shared, so that a thousand uncertain claims do not cost a thousand of them.
+    pub fn counts_from(&self, attempts: &[Attempt]) -> (bool, Duration) {
+        let Some(settled_for) = self.settled_for(attempts) else {
+            return (false, self.settle / 8);
+        };
+        // The second of two empty walks begins a settle time after the first.
+        let second = self.nothing_for.map(|nothing_for| nothing_for.saturating_sub(self.settle));
+        (true, second.map_or(settled_for, |second| second.min(settled_for)))
+    }
+
+    /// How long the youngest attempt has been settled by both clocks.
+    fn settled_for(&self, attempts: &[Attempt]) -> Option<Duration> {
+        let Some(youngest) = attempts.iter().map(|attempt| attempt.started_time).max() else {
+            return Some(Duration::ZERO);
+        };
+        let since_start = Duration::try_from(self.now.duration_since(youngest)).unwrap_or(Duration::ZERO);
+        since_start.min(self.seen_for).checked_sub(self.settle)
+    }
+}
+
 /// Whether the birth of a project lies in the window of one of the attempts.
 pub fn in_window(attempts: &[Attempt], created_time: Timestamp, settle: Duration) -> bool {
     let late = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);

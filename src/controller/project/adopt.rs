@@ -86,10 +86,8 @@ impl Work<'_> {
     }
 
     async fn find_by_name(&self) -> Result<Option<ProjectId>, Failure> {
-        let (client, key) = (&self.organization.client, &self.organization.key);
-        let listed = client.list_projects(key).await.map_err(|error| self.failure(error))?;
-        let name = self.desired.project_name.as_str();
-        Ok(listed.into_iter().find(|project| project.name == name && !project.deleted).map(|found| found.id))
+        let listing = self.recent_listing().await.map_err(|error| self.failure(error))?;
+        Ok(listing.named(self.desired.project_name.as_str()).map(|found| found.id.clone()))
     }
 
     async fn adoptable(&self, adopt: &Adopt) -> Result<Candidate, Failure> {
