@@ -24,9 +24,10 @@ pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
 
+pub(super) const OWNER_NAME_ANNOTATION: &str = "composio.dev/owner-name";
 /// Label of claims and tombstones: name of the ComposioOrganization.
 pub(super) const ORGANIZATION_LABEL: &str = "composio.dev/organization";
-const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
+pub(super) const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
 /// Selects claims, without tombstones.
 pub(super) const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
 pub(super) const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
@@ -211,7 +212,7 @@ pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube
         (PHASE_LABEL, format!("{:?}", claim.phase())),
     ];
     let mut annotations = vec![
-        ("composio.dev/owner-name", owner.name.clone()),
+        (OWNER_NAME_ANNOTATION, owner.name.clone()),
         (OWNER_UID_ANNOTATION, owner.uid.clone()),
         ("composio.dev/project-name", claim.project_name().to_string()),
     ];

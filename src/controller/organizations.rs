@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
+use super::fleet::Fleet;
 use super::walks::Walks;
 use crate::composio::{BootInstant, Client};
 use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
@@ -48,6 +49,8 @@ pub struct Organization {
     pub settings_endpoint: Arc<SettingsEndpoint>,
     /// Walks over its list with this key; shared by all values with it.
     pub walks: Walks,
+    /// What sweeps with this key have shown; shared likewise.
+    pub fleet: Arc<Fleet>,
 }
 
 impl Organization {

@@ -13,7 +13,7 @@ mod takeover;
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
     ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
-    HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    HeldStatus, KeySecretRef, LimitsSpec, ProjectCounts, ProjectDefaults, UnmanagedStatus,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,

@@ -46,13 +46,14 @@ pub enum Reason {
     EndpointUnreachable,
     EndpointInvalid,
     OrganizationMismatch,
+    FleetVanished,
     LedgerMoved,
     InUse,
 }
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 41] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -91,6 +92,7 @@ impl Reason {
         Reason::EndpointUnreachable,
         Reason::EndpointInvalid,
         Reason::OrganizationMismatch,
+        Reason::FleetVanished,
         Reason::LedgerMoved,
         Reason::InUse,
     ];
@@ -151,6 +153,9 @@ impl Reason {
             Reason::EndpointInvalid => "the endpoint cannot be used",
             Reason::OrganizationMismatch => {
                 "this is not the organization that the resource stands for, and nothing of it is touched"
+            }
+            Reason::FleetVanished => {
+                "more projects have vanished from Composio's list at once than one sweep may call missing, and nothing follows from it before that is confirmed"
             }
             Reason::LedgerMoved => {
                 "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
@@ -224,6 +229,9 @@ impl Reason {
             Reason::OrganizationMismatch => Some(
                 "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
             ),
+            Reason::FleetVanished => Some(
+                "see at Composio what has become of them; if they were deleted, set the annotation composio.dev/confirm to the token of status.held; if they are listed again, this ends by itself",
+            ),
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
@@ -268,6 +276,7 @@ impl Reason {
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid
                 | Reason::OrganizationMismatch
+                | Reason::FleetVanished
                 | Reason::LedgerMoved
         )
     }
