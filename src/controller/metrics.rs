@@ -74,11 +74,7 @@ impl Collector for ProjectsMetric {
         let mut counts: BTreeMap<(&str, Option<Reason>), i64> = BTreeMap::new();
         for project in self.0.get().into_iter().flatten().flat_map(Store::state) {
             let conditions = project.status.as_ref().map(|status| status.conditions.as_slice());
-            let ready = conditions.and_then(|conditions| status::find(conditions, "Ready"));
-            // Others can write a status too: only what this release knows becomes a label.
-            let reason = ready
-                .and_then(|ready| Reason::ALL.into_iter().find(|reason| reason.as_str() == ready.reason));
-            let is_ready = ready.is_some_and(|ready| ready.status == "True");
+            let (is_ready, reason) = status::readiness(conditions.unwrap_or_default());
             *counts.entry((if is_ready { "true" } else { "false" }, reason)).or_default() += 1;
         }
         let help = "ComposioProjects by readiness and reason";

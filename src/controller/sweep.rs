@@ -47,9 +47,12 @@ pub(super) fn keep_sweeping(
     if object.metadata.deletion_timestamp.is_some() {
         return context.observe_interval;
     }
-    let fleet = &organization.fleet;
+    let (fleet, distance) = (&organization.fleet, context.limits.settle() / 8);
+    if context.in_use.all().is_none() {
+        return distance;
+    }
     let due = due(context, object, fleet);
-    match fleet.starts_in(due, context.limits.settle() / 8) {
+    match fleet.starts_in(due, distance) {
         // Its end wakes the organization.
         None => context.observe_interval,
         Some(left) if left.is_zero() => {
@@ -147,8 +150,8 @@ impl Context {
             self.in_use.all().ok_or_else(|| Failure::transient("the resources are not known yet"))?;
         let owner = |object: Arc<ComposioProject>| {
             let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-            let ready = conditions.and_then(|conditions| status::find(conditions, "Ready"));
-            let is_reported = ready.is_some_and(|ready| ready.reason == Reason::ProjectMissing.as_str());
+            let (_, reason) = status::readiness(conditions.unwrap_or_default());
+            let is_reported = reason == Some(Reason::ProjectMissing);
             Some((Mark::of(object.metadata.uid.as_ref()?), is_reported))
         };
         Ok(objects.filter_map(owner).collect())

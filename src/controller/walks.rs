@@ -39,10 +39,7 @@ struct Walk {
 
 impl State {
     fn lane(&mut self, lane: Lane) -> &mut Option<Walk> {
-        match lane {
-            Lane::Work => &mut self.work,
-            Lane::Observe => &mut self.observe,
-        }
+        if lane == Lane::Observe { &mut self.observe } else { &mut self.work }
     }
 }
 
@@ -97,11 +94,11 @@ impl Walks {
         }
         let Ok(listing) = outcome else { return };
         state.kept = Some(listing.clone());
-        let (walks, listing) = (self.clone(), listing.clone());
+        let (walks, listing) = (self.clone(), Arc::downgrade(listing));
         tokio::spawn(async move {
             tokio::time::sleep(KEPT).await;
             let mut state = walks.state();
-            if state.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &listing)) {
+            if state.kept.as_ref().is_some_and(|kept| Arc::as_ptr(kept) == listing.as_ptr()) {
                 state.kept = None;
             }
         });

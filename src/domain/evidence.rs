@@ -253,4 +253,20 @@ mod tests {
         ));
         assert_eq!(judge(&[conflict], &nothing(), &settling(61, Some(60))), Verdict::Taken(None));
     }
+
+    #[test]
+    fn a_shared_walk_counts_if_it_began_settled_and_a_settle_time_after_the_first_empty_one() {
+        let after = |second: i64, seen_for: u64, nothing_for: Option<u64>| {
+            let (seen_for, nothing_for) =
+                (Duration::from_secs(seen_for), nothing_for.map(Duration::from_secs));
+            let settling = Settling { now: at(second), settle: SETTLE, seen_for, nothing_for };
+            let (is_settled, ago) = settling.counts_from(&[attempt(0)]);
+            (is_settled, ago.as_millis())
+        };
+        assert_eq!(after(59, 500, None), (false, 7_500), "not settled: the list of a moment ago");
+        assert_eq!(after(500, 59, None), (false, 7_500), "not seen for long enough");
+        assert_eq!(after(100, 70, None), (true, 10_000));
+        assert_eq!(after(200, 200, Some(59)), (true, 0), "the second empty walk is a fresh one");
+        assert_eq!(after(200, 200, Some(65)), (true, 5_000));
+    }
 }

@@ -1,7 +1,8 @@
 //! What a sweep counts, and what it costs.
 
+use jiff::Timestamp;
 use serde_json::json;
-use testbed::emulator::{Fault, FaultRule, Operation, Point};
+use testbed::emulator::{Fault, FaultRule, Operation, Point, ThirdPartyProject};
 use testbed::world::PATIENCE;
 
 use crate::scene::{mutations, ready, status, swept, third_party, world_swept_every};
@@ -10,8 +11,13 @@ use crate::scene::{mutations, ready, status, swept, third_party, world_swept_eve
 async fn an_organization_says_how_many_projects_are_managed_retained_and_unmanaged() {
     let (world, other) = world_swept_every(1).await;
     let organization = world.organization.id.clone();
-    let theirs: Vec<String> =
-        (0..12).map(|number| third_party(&world, &format!("theirs-{number}"))).collect();
+    let born = |number: i64| {
+        let created_at = Timestamp::from_second(1_700_000_000 + number).ok();
+        let project =
+            ThirdPartyProject { created_at, ..ThirdPartyProject::named(format!("theirs-{number}")) };
+        world.control.create_project(&organization, project).id
+    };
+    let theirs: Vec<String> = (0..12).map(born).collect();
     let shops = ready(&world, &["shop", "cafe"], json!({})).await;
     let counted = |managed, retained, unmanaged| {
         move |status: &composio_operator::crd::ComposioOrganizationStatus| {
@@ -22,8 +28,8 @@ async fn an_organization_says_how_many_projects_are_managed_retained_and_unmanag
     let now = status(&world, "two are managed", counted(2, 0, 13)).await;
     assert!(now.last_sweep_time.is_some());
     let names: Vec<_> = now.newest_unmanaged.iter().map(|project| project.name.clone()).collect();
-    let newest: Vec<_> = (2..12).rev().map(|number| format!("theirs-{number}")).collect();
-    assert_eq!(names, newest);
+    let newest = (3..12).rev().map(|number| format!("theirs-{number}"));
+    assert_eq!(names, ["other".to_owned()].into_iter().chain(newest).collect::<Vec<_>>());
     world.delete("cafe").await;
     status(&world, "one is retained", counted(1, 1, 13)).await;
     // A project that the list shows as deleted counts as gone.
@@ -32,7 +38,7 @@ async fn an_organization_says_how_many_projects_are_managed_retained_and_unmanag
         world.control.delete_project(id);
     }
     let now = status(&world, "two are left", counted(1, 1, 2)).await;
-    assert_eq!(now.newest_unmanaged[0].name, "theirs-11");
+    assert_eq!(now.newest_unmanaged[1].name, "theirs-11");
     let metrics = world.metrics().await;
     let ready = "composio_operator_projects{ready=\"true\",reason=\"Reconciled\"} 1";
     assert!(metrics.lines().any(|line| line == ready), "{metrics}");
