@@ -270,7 +270,7 @@ mod tests {
             let new: BTreeSet<_> =
                 absent.iter().filter(|(_, is_reported)| !**is_reported).map(|(number, _)| id(*number)).collect();
             let new: BTreeSet<_> = new.difference(&confirmed).cloned().collect();
-            let is_too_many = new.len() > 3 && new.len() as f64 > managed as f64 * 0.1;
+            let is_too_many = new.len() > (managed / 10).max(3);
             prop_assert_eq!(held, if is_too_many { new } else { BTreeSet::new() });
         }
 
