@@ -3,6 +3,7 @@
 
 pub mod api_error;
 pub mod brake;
+pub mod capabilities;
 pub mod claims;
 pub mod confirm;
 pub mod context;
@@ -14,6 +15,7 @@ pub mod header;
 pub mod identity;
 pub mod in_use;
 pub mod ledger;
+pub mod looks;
 pub mod memory;
 pub mod metrics;
 pub mod organization;

@@ -12,15 +12,16 @@ mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
-    HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    CapabilitiesStatus, CapabilityState, CapabilityStatus, ComposioOrganization, ComposioOrganizationSpec,
+    ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec,
+    ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
     KeyStatus, OrganizationRef, ProjectStatus,
 };
 pub use self::secret::{EntryNamesSpec, SecretSpec};
-pub use self::settings::{LogVisibility, SettingsSpec};
+pub use self::settings::{DriftStatus, LogVisibility, OnDrift, SettingsSpec};
 pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};
 
 /// Finalizer on a ComposioProject whose policy is to delete its project.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod brake;
 pub mod claim;
 pub mod condition;
+pub mod drift;
 pub mod evidence;
 pub mod failure;
 pub mod header;

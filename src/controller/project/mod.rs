@@ -9,6 +9,7 @@ mod gather;
 mod prove;
 mod publish;
 mod report;
+mod settings_status;
 mod settle;
 mod wish;
 mod without_calls;
@@ -27,7 +28,7 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
-use self::gather::Facts;
+use self::gather::{Facts, Known};
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
@@ -35,6 +36,7 @@ use super::{finalizer, watch};
 use crate::composio::BootInstant;
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::condition::Outcome;
+use crate::domain::drift::DriftSpec;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Step, Wish, plan, validate};
 use crate::domain::reason::Reason;
@@ -80,6 +82,7 @@ pub fn controller(
 fn deleted(context: &Context, object: &ComposioProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
+    context.looks.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
@@ -112,6 +115,7 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
                 Outcome::Failed(failure, in_a_row)
             }
         };
+        settings_status::conclude(&context, &facts, &outcome);
         Ok(report::report(&context, &object, &facts, &outcome).await)
     };
     reconcile.instrument(span).await
@@ -146,8 +150,10 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         };
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
-        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to).await?;
+        let known = Known { bound_to, settings_interval: context.settings_interval(&organization) };
+        let gathered = gather::gather(context, begun, now, &desired, &done, known).await?;
         facts.saw(&desired, &gathered.world);
+        facts.look_left = Some(context.looks.due_in(&desired.uid, known.settings_interval));
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
                 execute::execute(context, &organization, &desired, gathered, action, &mut done).await?;
@@ -190,6 +196,7 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
         adopt,
         on_project_missing,
         settings,
+        on_drift,
         secret,
         deletion_policy,
         suspend,
@@ -206,6 +213,11 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
             .unwrap_or_else(|| "default".to_owned()),
         project_name: project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
+        drift: DriftSpec {
+            policy: wish::on_drift(*on_drift),
+            is_asked: wish::is_look_asked(object),
+            trouble: wish::trouble(object),
+        },
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
         deletion_policy: deletion_policy.map(Into::into).unwrap_or_default(),

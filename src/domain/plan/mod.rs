@@ -25,6 +25,7 @@ pub(crate) use self::create::name_taken;
 pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
+pub use self::settings::open as open_settings;
 pub use self::validate::{Wish, validate};
 use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
@@ -83,7 +84,12 @@ pub enum Action {
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
-    ReadSettings,
+    ReadSettings {
+        /// The look of the schedule, for which nothing waits.
+        is_routine: bool,
+    },
+    /// Prove the project's key by a call of its own, where no settings can be read with it. Nothing waits for it.
+    ProveOwnKey,
     /// Change these members with the project's key.
     PatchSettings(Settings),
     /// Prove the key that was found in the Secret; if it lives, write the claim with it.

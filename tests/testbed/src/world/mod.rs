@@ -46,6 +46,8 @@ pub struct World {
     pub history: &'static History,
     /// `--superseded-retention` of operators that are started later; an hour, as by default.
     pub superseded_retention: Duration,
+    /// `--observe-interval` of operators that are started later; so long that no look comes by itself.
+    pub observe_interval: Duration,
     operator: Option<Running>,
     is_led_by_lease: bool,
     is_finished: bool,
@@ -89,6 +91,7 @@ impl World {
             organization,
             history,
             superseded_retention: Duration::from_hours(1),
+            observe_interval: Duration::from_hours(100),
             operator: None,
             is_led_by_lease: false,
             is_finished: false,
