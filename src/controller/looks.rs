@@ -83,9 +83,14 @@ impl Looks {
     /// For a decision.
     pub fn view(&self, desired: &Desired, interval: Duration) -> LookView {
         let is_due = desired.drift.is_asked || self.due_in(&desired.uid, interval).is_zero();
-        let known = self.lock().get(&short(&desired.uid)).map(|look| look.tried);
-        let is_tried = match known {
-            Some(tried) => tried != 0 && tried == wishes(desired),
+        let is_tried = match self.lock().get_mut(&short(&desired.uid)) {
+            Some(look) if look.tried == 0 => false,
+            Some(look) if look.tried == wishes(desired) => true,
+            // Whoever comes back to earlier wishes tries again.
+            Some(look) => {
+                look.tried = 0;
+                false
+            }
             // An earlier process has said so.
             None => desired.drift.trouble.is_some(),
         };

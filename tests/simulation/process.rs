@@ -19,7 +19,7 @@ use crate::realm::{Dice, MINUTE, SECOND, Time};
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
 pub(crate) const SETTLE: Duration = Duration::from_secs(65);
 /// Distance between two looks at the settings of one project.
-const LOOK_INTERVAL: Time = 10 * MINUTE;
+const LOOK_INTERVAL: Time = 30 * MINUTE;
 /// The gate, in milliseconds.
 pub(crate) const GATE: Time = 5 * SECOND;
 

@@ -56,7 +56,7 @@ pub(super) fn is_look_asked(object: &ComposioProject) -> bool {
 pub(super) fn trouble(object: &ComposioProject) -> Option<(Reason, String)> {
     let synced = status::find(&object.status.as_ref()?.conditions, "SettingsSynced")?;
     let is_current = synced.observed_generation == object.metadata.generation && synced.status == "False";
-    let known = [Reason::SettingsNotApplied, Reason::Drifted];
+    let known = [Reason::SettingsNotApplied, Reason::SettingsUnavailable, Reason::Drifted];
     let reason = known.into_iter().find(|reason| is_current && synced.reason == reason.as_str())?;
     Some((reason, reason.detail(&synced.message)?.to_owned()))
 }

@@ -134,7 +134,7 @@ fn settled(desired: &Desired, world: &World, open: &Settings) -> Next {
     }
     match &desired.drift.trouble {
         // With Composio's own words.
-        Some((reason @ Reason::SettingsNotApplied, detail)) if world.look.is_tried => {
+        Some((reason, detail)) if world.look.is_tried && reason.stalls() => {
             Next::Stall(*reason, detail.clone())
         }
         _ => Next::Stall(Reason::SettingsNotApplied, open.fields()),
