@@ -19,6 +19,7 @@ use super::looks::Looks;
 use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
+use super::scope::Namespaces;
 use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
@@ -58,6 +59,8 @@ pub struct Context {
     pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
+    /// Labels of the namespaces.
+    pub namespaces: Namespaces,
     /// Which organizations are in use.
     pub in_use: InUse,
     /// Deletions within the hour.
@@ -97,11 +100,6 @@ impl Context {
     /// for are put into their claims.
     pub fn leads(&self) -> Result<(), Failure> {
         if self.lead.is_held() { Ok(()) } else { Err(Failure::conflict("another process leads now")) }
-    }
-
-    /// Distance between two looks at the settings of a project of this organization.
-    pub fn settings_interval(&self, _organization: &Organization) -> Duration {
-        self.observe_interval
     }
 
     /// The claims that are not settled, as far as the watch knows.
@@ -168,7 +166,7 @@ impl Context {
             _ => None,
         };
         if let Some(reason) = refusal {
-            self.organizations.open_breaker(organization, reason);
+            self.organizations.open_breaker(organization, reason, &error.to_string());
             self.wake_organization(&organization.name);
             return not_ready(error.to_string(), None);
         }

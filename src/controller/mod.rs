@@ -3,10 +3,12 @@
 
 pub mod api_error;
 pub mod brake;
+pub mod budgets;
 pub mod capabilities;
 pub mod claims;
 pub mod confirm;
 pub mod context;
+pub mod endpoint;
 pub mod events;
 pub mod evidence;
 pub mod finalizer;
@@ -21,8 +23,10 @@ pub mod metrics;
 pub mod organization;
 pub mod organizations;
 pub mod project;
+pub mod scope;
 pub mod secret_watch;
 pub mod secrets;
 pub mod status;
+pub mod stray;
 pub mod tombstones;
 pub mod watch;

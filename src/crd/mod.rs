@@ -6,20 +6,22 @@ mod definition;
 mod organization;
 mod project;
 mod rules;
+mod scope;
 mod secret;
 mod settings;
 mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
-    CapabilitiesStatus, CapabilityState, CapabilityStatus, ComposioOrganization, ComposioOrganizationSpec,
-    ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec,
-    ProjectDefaults,
+    CaBundleRef, CapabilitiesStatus, CapabilityState, CapabilityStatus, ComposioOrganization,
+    ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint, HeldStatus,
+    KeySecretRef, LimitsSpec, LimitsStatus, ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
     KeyStatus, OrganizationRef, ProjectStatus,
 };
+pub use self::scope::{LabelConditionSpec, LabelOperator, NamespaceSelectorSpec};
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{DriftStatus, LogVisibility, OnDrift, SettingsSpec};
 pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};

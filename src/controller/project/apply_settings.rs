@@ -20,8 +20,11 @@ impl Work<'_> {
         let is_patched = pass.settings == SettingsView::Patched;
         let client = &self.organization.client;
         let client = if is_routine { client.observing() } else { client.clone() };
-        self.context.looks.looked(&self.desired.uid);
         let view = self.read_settings(&client, is_patched).await?;
+        // One that there was no room for was not made.
+        if !matches!(&view, SettingsView::Failed(failure) if failure.reason == Reason::Throttled) {
+            self.context.looks.looked(&self.desired.uid);
+        }
         if let (true, SettingsView::Seen { observed, .. }) = (is_routine, &view) {
             pass.drifted = self.desired.settings.differing_from(observed);
         }
@@ -67,8 +70,11 @@ impl Work<'_> {
 
     /// Where no settings can be read, another call shows whether the key lives (API 8).
     pub(super) async fn prove_own_key(&self, pass: &mut Pass) -> Result<(), Failure> {
-        self.context.looks.looked(&self.desired.uid);
-        match self.organization.client.observing().prove_key(self.key()?).await {
+        let proof = self.organization.client.observing().prove_key(self.key()?).await;
+        if !matches!(proof, Err(CallError::Throttled(_))) {
+            self.context.looks.looked(&self.desired.uid);
+        }
+        match proof {
             // A key that may not do this is known.
             Ok(()) | Err(CallError::Forbidden(_) | CallError::Credential(CredentialProblem::Scope, _)) => {
                 pass.key = KeyCheck::Lives;

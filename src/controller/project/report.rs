@@ -211,8 +211,7 @@ async fn announce(
 fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
     // The next look at the settings has its moment.
     let longest = Context::jittered(context.observe_interval);
-    let look_left = facts.look_left.filter(|left| !left.is_zero());
-    let longest = look_left.map_or(longest, |left| longest.min(left + Duration::from_millis(10)));
+    let longest = facts.look_left.map_or(longest, |left| longest.min(left + Duration::from_millis(10)));
     if let (Outcome::Step(Step::Done), Some(left)) = (outcome, facts.superseded_left)
         && left < longest
     {
@@ -222,10 +221,6 @@ fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
         Outcome::Step(Step::Ignore) => Action::await_change(),
         Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => Action::requeue(longest),
         Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => Action::requeue(longest),
-        // Whoever waits for the same moment must not come in the same moment.
-        Outcome::Step(Step::Wait(Reason::Throttled, _, after)) => {
-            Action::requeue(*after + Duration::from_secs(5).mul_f64(Context::spread()))
-        }
         Outcome::Step(Step::Wait(_, _, after)) => Action::requeue(*after),
         Outcome::Failed(failure, in_a_row) => Action::requeue(match failure.class {
             Class::Conflict => backoff(1, Context::spread(), None),

@@ -3,6 +3,7 @@
 //! for another reason costs a call.
 
 use super::{Action, Step};
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, Illegal};
 use crate::domain::drift::DriftPolicy;
 use crate::domain::failure::{Class, Failure};
@@ -54,8 +55,8 @@ fn is_needed(world: &World, open: &Settings) -> bool {
 }
 
 fn unseen(desired: &Desired, world: &World, claim: &Claim, open: &Settings) -> Result<Next, Illegal> {
-    // A look that nobody waits for does not wait for the end of a pause either.
-    let is_due = world.look.is_due && desired.paused_for.is_none();
+    // Where there is no room for a look that nobody waits for, nobody waits for the room either.
+    let is_due = world.look.is_due && desired.room.left(Lane::Observe).is_none();
     if desired.settings_endpoint == Capability::Unavailable {
         let proves = is_due && world.pass.key == KeyCheck::Unseen;
         return Ok(if proves { Next::Do(Action::ProveOwnKey) } else { settled(desired, world, open) });

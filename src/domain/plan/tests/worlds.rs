@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
+use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
 use crate::domain::claim::{Published, Record};
 use crate::domain::drift::{DriftPolicy, DriftSpec, LookView};
@@ -112,10 +113,10 @@ fn wish() -> impl Strategy<Value = Desired> {
     ];
     let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
     (some_settings(), drift(), endpoint, pause, proptest::bool::weighted(0.2)).prop_map(
-        |(settings, drift, settings_endpoint, paused_for, is_suspended)| Desired {
+        |(settings, drift, settings_endpoint, pause, is_suspended)| Desired {
             drift,
             settings_endpoint,
-            paused_for,
+            room: pause.map(Room::paused).unwrap_or_default(),
             is_suspended,
             ..desired(settings)
         },
@@ -250,7 +251,7 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         }
         let wish = Desired {
             is_suspended: false,
-            paused_for: None,
+            room: Room::default(),
             settings_endpoint: if is_gone { Capability::Unavailable } else { Capability::Available },
             ..wish
         };
