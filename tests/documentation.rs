@@ -80,7 +80,7 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 9] = [
+const SCENARIOS: [&str; 10] = [
     "reasons",
     "creation",
     "deletion",
@@ -90,6 +90,7 @@ const SCENARIOS: [&str; 9] = [
     "fleet",
     "tenancy",
     "process",
+    "rbac",
 ];
 
 /// Every test of [`SCENARIOS`]: a link to its file, named by its sentence, and its text.

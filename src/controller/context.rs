@@ -19,6 +19,7 @@ use super::ledger::Ledger;
 use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
+use super::scope::Namespaces;
 use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
@@ -63,6 +64,8 @@ pub struct Context {
     pub observe_interval: Duration,
     /// Distance between two sweeps over an organization's list.
     pub sweep_interval: Duration,
+    /// Labels of the namespaces.
+    pub namespaces: Namespaces,
     /// Which organizations are in use.
     pub in_use: InUse,
     /// Deletions within the hour.
@@ -164,7 +167,7 @@ impl Context {
             _ => None,
         };
         if let Some(reason) = refusal {
-            self.organizations.open_breaker(organization, reason);
+            self.organizations.open_breaker(organization, reason, &error.to_string());
             self.wake_organization(&organization.name);
             return not_ready(error.to_string(), None);
         }

@@ -59,6 +59,11 @@ impl InUse {
         stores.iter().all(is_filled).then(|| stores.iter().flat_map(Store::state))
     }
 
+    /// How many projects an organization has; `None` until the caches are filled.
+    pub fn projects_of(&self, organization: &str) -> Option<usize> {
+        Some(self.all()?.filter(|project| organization_of(project) == organization).count())
+    }
+
     /// How many projects of an organization carry the finalizer, as far as the caches know.
     fn count(&self, organization: &str) -> usize {
         let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);

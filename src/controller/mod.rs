@@ -3,9 +3,11 @@
 
 pub mod api_error;
 pub mod brake;
+pub mod budgets;
 pub mod claims;
 pub mod confirm;
 pub mod context;
+pub mod endpoint;
 pub mod events;
 pub mod evidence;
 pub mod finalizer;
@@ -20,9 +22,11 @@ pub mod metrics;
 pub mod organization;
 pub mod organizations;
 pub mod project;
+pub mod scope;
 pub mod secret_watch;
 pub mod secrets;
 pub mod status;
+pub mod stray;
 pub mod sweep;
 pub mod tombstones;
 pub mod walks;

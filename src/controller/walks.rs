@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt, Shared};
 
 use super::organizations::Organization;
-use crate::composio::{BootInstant, Client, Lane, Listing};
+use crate::composio::{BootInstant, Client, Listing};
 use crate::domain::answer::CallError;
+use crate::domain::budget::Lane;
 use crate::domain::ids::ProjectId;
 use crate::domain::key::ApiKey;
 

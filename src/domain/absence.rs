@@ -131,7 +131,7 @@ mod tests {
                         }
                     }
                     Event::Sweep { ago, witness } => {
-                        let begun = now - Duration::from_secs(ago);
+                        let begun = now.saturating_sub(Duration::from_secs(ago));
                         latest = Some((begun, witness));
                         match witness {
                             Witness::Listed => {

@@ -3,6 +3,8 @@
 pub mod absence;
 pub mod answer;
 pub mod brake;
+pub mod breaker;
+pub mod budget;
 pub mod claim;
 pub mod condition;
 pub mod evidence;

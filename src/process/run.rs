@@ -1,5 +1,6 @@
 //! Start-up, the controllers, shutdown.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::budgets::Budgets;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
@@ -35,12 +37,13 @@ use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
+use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
-use crate::controller::{claims, organization, project, tombstones};
+use crate::controller::{claims, organization, project, stray, tombstones};
 use crate::crd::{self, ComposioOrganization, ComposioProject};
 
-/// How long the first probes of the organizations may keep the projects waiting.
-const FIRST_PROBES: Duration = Duration::from_secs(15);
+/// How long the first looks at organizations and namespaces may keep the projects waiting.
+const FIRST_LOOKS: Duration = Duration::from_secs(15);
 /// How long scrapers and probes may take at the end to finish what they have begun.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Distance between two looks at something that start-up waits for.
@@ -128,6 +131,8 @@ impl Operator {
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        let budgets = Budgets::default();
+        registry.register_collector(Box::new(budgets.clone()));
         self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
@@ -136,7 +141,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -151,6 +156,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
@@ -159,7 +165,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics);
+            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
             match halt.clone().run_until_cancelled_owned(start).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
@@ -185,6 +191,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
@@ -203,11 +210,12 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::default(),
+            organizations: Organizations::new(budgets),
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
             sweep_interval: self.settings.sweep_interval,
+            namespaces: Namespaces::default(),
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
@@ -288,6 +296,12 @@ impl Operator {
         let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
         let mut running: Vec<BoxFuture<'static, ()>> =
             vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];
+        if self.settings.watch_namespaces.is_empty() {
+            let (context, stop) = (context.clone(), stop.clone());
+            let relabelled = wake_projects_in(context.clone(), projects.clone());
+            running.push(stray::controller(context.clone(), stop.clone()).boxed());
+            running.push(async move { scope::watch(&context, relabelled, stop).await }.boxed());
+        }
         let mut stores = Vec::new();
         for Watched { projects, secrets, wake } in self.project_apis(wakes.projects) {
             let workers = self.settings.workers;
@@ -295,15 +309,16 @@ impl Operator {
             running.push(secret_watch::run(context.clone(), secrets, store.clone(), stop.clone()).boxed());
             stores.push(store);
             let (context, organizations) = (context.clone(), organizations.clone());
+            let is_cluster_wide = self.settings.watch_namespaces.is_empty();
             let run = async move {
-                first_probes(&context, &organizations).await;
+                first_looks(&context, &organizations, is_cluster_wide).await;
                 run.await;
             };
             running.push(run.boxed());
         }
         let _ = projects.set(stores.clone());
         context.in_use.watched(stores.clone());
-        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let synced = synced(context.clone(), self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
             context.tasks.close();
@@ -395,6 +410,21 @@ fn wake_projects_of(context: Arc<Context>, projects: Caches) -> impl Fn(&str) + 
     }
 }
 
+/// Asks for a look at every project in namespaces whose labels have changed, where they matter.
+fn wake_projects_in(
+    context: Arc<Context>,
+    projects: Caches,
+) -> impl Fn(&HashSet<String>) + Send + Sync + 'static {
+    move |namespaces| {
+        for project in projects.get().into_iter().flatten().flat_map(Store::state) {
+            let is_in = project.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
+            if is_in && context.is_selective(organization_of(&project)) {
+                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            }
+        }
+    }
+}
+
 /// Asks for a look at every organization whose key is in a Secret that has changed.
 fn wake_organizations_of(
     context: Arc<Context>,
@@ -413,19 +443,25 @@ fn wake_organizations_of(
 }
 
 /// Waits until each organization has been looked at once, so that a restart tells no project that its organization is
-/// unknown. Bounded: a probe that hangs keeps nobody waiting for long.
-async fn first_probes(context: &Context, organizations: &Store<ComposioOrganization>) {
+/// unknown, and until the labels of the namespaces are known, so that not each project reads them. Bounded: a probe that
+/// hangs keeps nobody waiting for long.
+async fn first_looks(context: &Context, organizations: &Store<ComposioOrganization>, is_cluster_wide: bool) {
     let is_unproven = |name: &str| matches!(context.organizations.get(name), Some(State::Unproven));
-    let probed = async {
+    let looked = async {
         let _ = organizations.wait_until_ready().await;
-        while organizations.state().iter().any(|known| is_unproven(&known.name_any())) {
+        let lacks_labels = || {
+            let are_needed = || context.organizations.names().iter().any(|name| context.is_selective(name));
+            is_cluster_wide && !context.namespaces.is_complete() && are_needed()
+        };
+        while lacks_labels() || organizations.state().iter().any(|known| is_unproven(&known.name_any())) {
             tokio::time::sleep(LOOK_AGAIN / 20).await;
         }
     };
-    let _ = tokio::time::timeout(FIRST_PROBES, probed).await;
+    let _ = tokio::time::timeout(FIRST_LOOKS, looked).await;
 }
 
 async fn synced(
+    context: Arc<Context>,
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
@@ -437,5 +473,7 @@ async fn synced(
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");
+        // How large the fleets are is known only now.
+        context.organizations.names().iter().for_each(|name| context.wake_unprobed(name));
     }
 }

@@ -27,16 +27,18 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
+use self::execute::Order;
 use self::gather::Facts;
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
 use super::{finalizer, watch};
-use crate::composio::BootInstant;
+use crate::composio::{BootInstant, SharedBudget};
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
+use crate::domain::budget::Lane;
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
-use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::plan::{Cost, Scope, Step, Wish, plan, validate, wanted_lane};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverSpec;
@@ -123,14 +125,16 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         return Box::pin(delete::pass(context, object, facts)).await;
     }
     context.leads()?;
-    keep_finalizer(context, object, facts).await?;
+    let namespace = object.namespace().unwrap_or_default();
+    let scope = context.scope(&namespace, organization_of(object)).await?;
+    keep_finalizer(context, object, &scope, facts).await?;
     let mut done = Pass::default();
     let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
     let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
         context.leads()?;
-        let wish = wish(context, object);
-        let view = context.organizations.view(&wish.organization);
+        let wish = wish(object, &scope);
+        let view = context.organizations.view(&wish.organization, &wish.uid);
         let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
             Err(step) => {
@@ -148,9 +152,29 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
         let gathered = gather::gather(context, begun, now, &desired, &done, bound_to).await?;
         facts.saw(&desired, &gathered.world);
+        let budget = organization.client.budget();
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
-                execute::execute(context, &organization, &desired, gathered, action, &mut done).await?;
+                let permit = match action.cost() {
+                    Cost::Mutation(lane) => match budget.permit(lane, &desired.uid).await {
+                        Ok(permit) => Some(permit),
+                        // Others were faster: what can be done without calls comes first.
+                        Err(_) => continue,
+                    },
+                    Cost::Nothing | Cost::Calls(_) => None,
+                };
+                let lane = action.cost().lane().unwrap_or(Lane::Work);
+                let order = Order { action, permit };
+                match execute::execute(context, &organization, &desired, gathered, order, &mut done).await {
+                    Err(failure) if failure.reason == Reason::Throttled => {
+                        return Ok(throttled(budget, lane, &desired.uid));
+                    }
+                    result => result?,
+                }
+            }
+            Step::Wait(Reason::Throttled, ..) => {
+                let lane = wanted_lane(&desired, &gathered.world).unwrap_or(Lane::Work);
+                return Ok(throttled(budget, lane, &desired.uid));
             }
             Step::Fail(failure) => return Err(failure),
             step => return Ok(step),
@@ -159,17 +183,22 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     Err(Failure::transient("there was always something left to do"))
 }
 
-/// The finalizer is there before anything that it stands for, and not where everything is retained. In the operator's own
-/// namespace nothing is ever made.
+/// The resource of this UID waits from now on for the budget, behind those who wait already.
+fn throttled(budget: &SharedBudget, lane: Lane, uid: &str) -> Step {
+    Step::Wait(Reason::Throttled, String::new(), budget.wait(lane, uid))
+}
+
+/// The finalizer is there before anything that it stands for, and not where everything is retained. Where nothing may be
+/// made, none is added; what has one keeps it, except in the operator's own namespace.
 async fn keep_finalizer(
     context: &Context,
     object: &ComposioProject,
+    scope: &Scope,
     facts: &mut Facts,
 ) -> Result<(), Failure> {
     let deletes = object.spec.deletion_policy.is_some_and(|policy| policy != DeletionPolicy::Retain);
-    let is_wanted = deletes && object.namespace().as_ref() != Some(&context.namespace);
-    match (finalizer::has(object), is_wanted) {
-        (false, true) => {
+    match (finalizer::has(object), deletes && *scope != Scope::Own) {
+        (false, true) if *scope == Scope::Allowed => {
             let _in_use = context.use_organization(organization_of(object)).await?;
             facts.object = Some(finalizer::add(&context.client, object).await?);
         }
@@ -183,7 +212,7 @@ async fn keep_finalizer(
 }
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
-fn wish(context: &Context, object: &ComposioProject) -> Wish {
+fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
     let ComposioProjectSpec {
         organization_ref,
         project_name,
@@ -198,7 +227,7 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
     Wish {
-        is_in_own_namespace: namespace == context.namespace,
+        scope: scope.clone(),
         uid: object.uid().unwrap_or_default(),
         organization: organization_ref
             .as_ref()

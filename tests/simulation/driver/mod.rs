@@ -14,10 +14,11 @@ mod settle;
 
 use std::rc::Rc;
 
+use composio_operator::domain::budget::Room;
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
-use composio_operator::domain::plan::{Step, Wish, validate};
+use composio_operator::domain::plan::{Scope, Step, Wish, validate};
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
 use composio_operator::domain::world::{ClaimView, OrganizationFacts, OrganizationView, Pass};
 
@@ -181,7 +182,7 @@ fn wish(key: Key, object: &Resource) -> Wish {
         uid: object.uid.clone(),
         deletion_policy: spec.policy,
         take_over: TakeOverSpec { adopt: None, on_missing: spec.on_missing, suspicion: suspicion(object) },
-        is_in_own_namespace: false,
+        scope: Scope::Allowed,
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings_of(spec.settings),
@@ -208,6 +209,9 @@ fn organization(realm: &mut Realm, process: usize) -> OrganizationView {
         settings_endpoint: process.capability,
         permits: Permits::default(),
         base_url: String::new(),
-        paused_for: (left > 0).then(|| std::time::Duration::from_millis(left.unsigned_abs())),
+        room: match left > 0 {
+            true => Room::paused(std::time::Duration::from_millis(left.unsigned_abs())),
+            false => Room::default(),
+        },
     })
 }
