@@ -1,5 +1,6 @@
 //! Pure decisions. No clock, no randomness, no client: whatever they need comes in as a value.
 
+pub mod absence;
 pub mod answer;
 pub mod brake;
 pub mod breaker;
