@@ -41,6 +41,7 @@ pub struct ReconcileMetrics {
     recovered: Counter,
     time_to_ready: Histogram,
     restore: Histogram,
+    rotation_gap: Histogram,
 }
 
 impl Default for ReconcileMetrics {
@@ -50,6 +51,7 @@ impl Default for ReconcileMetrics {
             recovered: Counter::default(),
             time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             restore: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            rotation_gap: Histogram::new(exponential_buckets(0.005, 2.0, 18)),
         }
     }
 }
@@ -73,6 +75,11 @@ impl ReconcileMetrics {
             "Time from the news that a published Secret was deleted or edited to its restoration",
             self.restore.clone(),
         );
+        registry.register(
+            "rotation_gap_seconds",
+            "Time from sending the regenerate that replaces a key to the publication of the new one",
+            self.rotation_gap.clone(),
+        );
     }
 
     /// A pass has ended.
@@ -83,6 +90,11 @@ impl ReconcileMetrics {
     /// A published Secret is restored.
     pub fn restored(&self, after: Duration) {
         self.restore.observe(after.as_secs_f64());
+    }
+
+    /// A key that was replaced is published.
+    pub fn rotated(&self, gap: Duration) {
+        self.rotation_gap.observe(gap.as_secs_f64());
     }
 
     /// A project was found by evidence.

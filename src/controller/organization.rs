@@ -305,7 +305,8 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         id: unasked.and_then(|known| known.id.clone()),
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
-        settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
+        settings_endpoint: known.as_ref().map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
+        regenerate_key: known.map(|known| known.regenerate_key.clone()).unwrap_or_default(),
     };
     Verdict::Ready(Box::new(organization), seen)
 }

@@ -45,6 +45,8 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
+    /// Whether it issues keys by regenerate; shared in the same way.
+    pub regenerate_key: Arc<SettingsEndpoint>,
 }
 
 impl Organization {
@@ -262,6 +264,7 @@ impl Organizations {
                 defaults: organization.defaults.clone(),
                 permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
+                regenerate_key: organization.regenerate_key.get(),
                 base_url: organization.client.base_url().to_owned(),
                 paused_for: organization.client.paused_for(),
             }),

@@ -32,7 +32,7 @@ use crate::controller::events::Events;
 use crate::controller::header::HEADER;
 use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
-use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::secret_watch::{self, Publications};
@@ -209,6 +209,8 @@ impl Operator {
             brake: Brake::default(),
             sightings: Sightings::default(),
             absences: Absences::default(),
+            key_suspicions: KeySuspicions::default(),
+            gaps: Gaps::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),

@@ -89,7 +89,10 @@ impl Work<'_> {
                 }
                 Err(error) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
             },
-            Err(CallError::Credential(CredentialProblem::ProjectKey, words)) => {
+            Err(CallError::Credential(
+                CredentialProblem::ProjectKey | CredentialProblem::ExpiredProjectKey,
+                words,
+            )) => {
                 let issued = record.claim.key().map(|key| key.issued_time);
                 let is_fresh = issued
                     .is_some_and(|issued| self.world.settling.now.duration_since(issued).as_secs() < 60);

@@ -128,6 +128,7 @@ pub(super) async fn gather(
         secret: view,
         unproven_key: unproven_key.as_ref().map(|found| found.version.clone()),
         earlier: earlier(&api, desired, mine, bound_to).await?,
+        is_key_suspected: context.key_suspicions.has(&desired.uid),
         superseded_retention: context.superseded_retention,
         settling,
         pass: pass.clone(),

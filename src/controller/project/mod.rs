@@ -6,6 +6,7 @@ mod apply_settings;
 mod delete;
 mod execute;
 mod gather;
+mod own_key;
 mod prove;
 mod publish;
 mod report;
@@ -80,6 +81,7 @@ pub fn controller(
 fn deleted(context: &Context, object: &ComposioProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
+    context.key_suspicions.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
@@ -189,6 +191,7 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
         project_name,
         adopt,
         on_project_missing,
+        on_invalid_key,
         settings,
         secret,
         deletion_policy,
@@ -214,6 +217,7 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
             on_missing: wish::on_missing(*on_project_missing),
             suspicion: wish::suspicion(object),
         },
+        key_health: wish::key_health(object, *on_invalid_key),
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

@@ -3,10 +3,13 @@
 use kube::ResourceExt;
 
 use crate::controller::status;
-use crate::crd::{AdoptSpec, ComposioProject, KeySourceSpec, OnProjectMissing, RECONCILE_ANNOTATION};
+use crate::crd::{
+    AdoptSpec, ComposioProject, KeySourceSpec, OnInvalidKey, OnProjectMissing, RECONCILE_ANNOTATION,
+};
 use crate::domain::ids::ProjectId;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{Adopt, KeySource, MissingPolicy, Suspicion};
+use crate::domain::world::{InvalidKeyPolicy, KeyHealth};
 
 /// Longest value of the annotation that is repeated in status.
 const LONGEST_REQUEST: usize = 256;
@@ -30,6 +33,22 @@ pub(super) fn on_missing(spec: Option<OnProjectMissing>) -> MissingPolicy {
     match spec {
         Some(OnProjectMissing::Recreate) => MissingPolicy::Recreate,
         Some(OnProjectMissing::Report) | None => MissingPolicy::Report,
+    }
+}
+
+/// `spec.onInvalidKey`, with its default.
+pub(super) fn on_invalid_key(spec: Option<OnInvalidKey>) -> InvalidKeyPolicy {
+    spec.map(Into::into).unwrap_or_default()
+}
+
+/// The same, and whether there is reason to look at the key.
+pub(super) fn key_health(object: &ComposioProject, spec: Option<OnInvalidKey>) -> KeyHealth {
+    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
+    let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
+    KeyHealth {
+        on_invalid: on_invalid_key(spec),
+        is_asked: suspicion(object) == Suspicion::Asked,
+        is_reported: ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str())),
     }
 }
 

@@ -1,11 +1,12 @@
 //! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
 //!
-//! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
+//! claim → key → settings → Secret → record → health of the key. Suspension, namespace and organization come before, in `validate`, which
 //! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
 mod adopt;
 mod create;
 mod delete;
+mod health;
 mod key;
 #[cfg(test)]
 mod laws;
@@ -88,6 +89,10 @@ pub enum Action {
     PatchSettings(Settings),
     /// Prove the key that was found in the Secret; if it lives, write the claim with it.
     ProveKey,
+    /// Prove the claim's key.
+    ProveOwnKey,
+    /// Read which keys the claim's project has; if that of the claim is among them, prove it once more.
+    ReadKeys,
     /// Create or update the Secret.
     PublishSecret,
     /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
@@ -146,7 +151,8 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
         return Ok(take_over(desired, world, record));
     }
     if world.is_in_flight {
-        return Ok(Step::Wait(Reason::Creating, String::new(), IN_FLIGHT));
+        let awaited = if record.claim.phase() == Phase::Owned { Reason::Rotating } else { Reason::Creating };
+        return Ok(Step::Wait(awaited, String::new(), IN_FLIGHT));
     }
     let step = match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
@@ -189,8 +195,9 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     if !claim.attempts().is_empty() && world.settling.left(claim.attempts()).is_zero() {
         return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().settled()))));
     }
+    let key = health::next(desired, world, claim)?;
     if desired.is_suspended {
-        return Ok(suspended());
+        return Ok(finished(key, health::look(desired, world, claim), claim));
     }
     if let Some(step) = secret::unproven_key(world) {
         return Ok(step);
@@ -205,10 +212,14 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     let missing = missing::next(desired, world, claim)?;
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    if let settings::Next::Do(action) = &settings
-        && is_open(action)
-        && matches!(missing, missing::Next::There)
-    {
+    // What replaces a key can be published for certain where the present one is.
+    let is_ours = matches!(world.secret, SecretView::Ours { .. });
+    let first = match (&missing, &key, &settings) {
+        (missing::Next::There, health::Next::Do(action), _) if is_ours => Some(action),
+        (missing::Next::There, health::Next::Fine, settings::Next::Do(action)) => Some(action),
+        _ => None,
+    };
+    if let Some(action) = first.filter(|action| is_open(action)) {
         return Ok(Step::Do(action.clone()));
     }
     if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
@@ -220,12 +231,29 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
         missing::Next::Do(_) => return Ok(throttled(desired)),
         missing::Next::There => {}
     }
+    match key {
+        health::Next::Later(step) => return Ok(step),
+        health::Next::Do(_) => return Ok(throttled(desired)),
+        health::Next::Fine => {}
+    }
+    if let Some(step) = health::look(desired, world, claim) {
+        return Ok(step);
+    }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
         settings::Next::Fail(failure) => Step::Fail(failure),
         settings::Next::Do(_) => throttled(desired),
         settings::Next::Synced => Step::Done,
     })
+}
+
+/// What is still done about the key of a suspended resource: the replacement that was announced comes to its end.
+fn finished(key: health::Next, look: Option<Step>, claim: &Claim) -> Step {
+    match (key, look) {
+        (health::Next::Do(action), _) if claim.is_key_announced() => Step::Do(action),
+        (health::Next::Fine, Some(step)) if claim.is_key_announced() => step,
+        _ => suspended(),
+    }
 }
 
 /// What must hold before the first remote call, and before each later creation.

@@ -1,5 +1,6 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
+mod health;
 mod leave;
 mod secret;
 mod takeover;
@@ -13,6 +14,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use self::health::dead_case;
 use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
@@ -92,7 +94,9 @@ proptest! {
         let Case(wish, world) = &case;
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
-            Step::Do(Action::AcquireKey { .. } | Action::ProveKey) => {
+            Step::Do(
+                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey | Action::ReadKeys,
+            ) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
             Step::Do(
@@ -304,13 +308,20 @@ proptest! {
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
     for number in 0..2560 {
-        let case = if number % 5 == 0 { owned_case().boxed() } else { case().boxed() };
+        let case = match number % 10 {
+            0 | 5 => owned_case().boxed(),
+            1 => dead_case(number % 3).boxed(),
+            _ => case().boxed(),
+        };
         let Case(wish, world) = case.new_tree(&mut runner).unwrap().current();
         let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
         let step = plan(&wish, &world);
         let text = format!("{step:?}");
         let kind = match &step {
             Step::Do(Action::CreateProject { .. }) if open => "another attempt",
+            Step::Do(Action::AcquireKey { claim, .. }) if claim.phase() == Phase::Owned => {
+                "a key is replaced"
+            }
             Step::Do(_) => text.trim_start_matches("Do(").split([' ', '(', ')']).next().unwrap(),
             Step::Stall(reason, _) | Step::Wait(reason, ..) => &format!("{reason:?}"),
             Step::Fail(_) => "Fail",
@@ -331,6 +342,9 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "PatchSettings",
         "PublishSecret",
         "ProveKey",
+        "ProveOwnKey",
+        "ReadKeys",
+        "a key is replaced",
         "RemoveSuperseded",
         "Done",
     ];
@@ -343,6 +357,9 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ResolvingOutcome",
         "AcquiringKey",
         "KeyUnavailable",
+        "Rotating",
+        "KeyRejected",
+        "RotationNotEnabled",
         "SecretConflict",
         "SettingsIncomplete",
         "SettingsUnavailable",

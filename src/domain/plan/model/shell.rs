@@ -14,7 +14,9 @@ use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverView;
-use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
+use crate::domain::world::{
+    Capability, ClaimView, KeyCheck, KeysSeen, OwnKey, Pass, SecretView, SettingsView, World,
+};
 
 /// Most actions of one pass of the driver.
 const MOST_ACTIONS: usize = 20;
@@ -51,7 +53,10 @@ impl Model {
             let action = match step {
                 Step::Do(action) => action,
                 Step::Fail(_) => return End::Failed("something was not done"),
-                step => return End::Step(step),
+                step => {
+                    self.report(&step);
+                    return End::Step(step);
+                }
             };
             self.tell(&format!("  {}", named(&action)));
             if let Err(Ended(why)) = self.execute(&world, action, &mut pass) {
@@ -92,6 +97,7 @@ impl Model {
             // Whoever restores an older ledger is not in this model.
             unproven_key: None,
             earlier: None,
+            is_key_suspected: self.is_key_suspected,
             superseded_retention: Duration::from_hours(1),
             settling,
             take_over: TakeOverView { has_relic: false, gone_for: self.gone_for() },
@@ -111,7 +117,11 @@ impl Model {
             }
             Action::AcquireKey { claim, attempt } => {
                 pass.has_mutated = true;
-                pass.is_key_refused = self.acquire_key(*claim, attempt)?;
+                let is_refused = match key {
+                    Some(key) => self.replace_key(*claim, attempt, key)?,
+                    None => self.acquire_key(*claim, attempt)?,
+                };
+                pass.asked_for_key(is_refused);
                 Ok(())
             }
             Action::DeleteUnusable(claim) => {
@@ -145,12 +155,14 @@ impl Model {
             Action::ReadSettings => {
                 self.reading()?;
                 pass.saw_settings(self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched));
+                self.note_key(pass);
                 Ok(())
             }
             Action::PatchSettings(members) => {
                 pass.has_mutated = true;
                 self.reading()?;
                 pass.saw_settings(self.patch_settings(key.as_ref(), members));
+                self.note_key(pass);
                 Ok(())
             }
             Action::PublishSecret => {
@@ -159,6 +171,19 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
+            Action::ProveOwnKey => {
+                self.reading()?;
+                pass.key = self.prove_own_key(&key.ok_or(Ended("no key"))?);
+                self.note_key(pass);
+                Ok(())
+            }
+            Action::ReadKeys => {
+                self.reading()?;
+                let keys = self.read_keys(&key.ok_or(Ended("no key"))?);
+                pass.saw_keys(keys, false);
+                self.note_key(pass);
+                Ok(())
+            }
             Action::LookForProject => {
                 self.reading()?;
                 pass.take_over.presence = self.look_for_project();
@@ -169,6 +194,26 @@ impl Model {
                 Err(Ended("nothing to take over"))
             }
         }
+    }
+
+    /// See `controller::memory::KeySuspicions`.
+    fn note_key(&mut self, pass: &Pass) {
+        self.is_key_suspected = match pass.key {
+            KeyCheck::Unseen => self.is_key_suspected,
+            KeyCheck::Lives => false,
+            KeyCheck::Rejected(_) => true,
+        };
+    }
+
+    /// What the status says after the pass, and what was asked for.
+    fn report(&mut self, step: &Step) {
+        let reason = match step {
+            Step::Stall(reason, _) | Step::Wait(reason, ..) => Some(*reason),
+            _ => None,
+        };
+        self.desired.key_health.is_asked = false;
+        self.desired.key_health.is_reported =
+            reason.is_some_and(|reason| matches!(reason, Reason::KeyRejected | Reason::RotationNotEnabled));
     }
 
     fn next_fault(&mut self) -> Fault {
@@ -244,6 +289,41 @@ impl Model {
             Sent::Answered(Reply::Refused(_)) | Sent::Unknown => Err(Ended("no key")),
             Sent::Answered(_) => Ok(false),
         }
+    }
+
+    /// The same for a key that the claim has, and keeps until the new one is there.
+    fn replace_key(&mut self, claim: Claim, attempt: u32, key: ApiKey) -> Result<bool, Ended> {
+        let id = claim.project_id().cloned().ok_or(Ended("no project"))?;
+        let is_repeated = claim.rotation().is_some_and(|rotation| rotation.doubtful_since.is_some());
+        self.turns.insert(if is_repeated { "a replacement was repeated" } else { "a key was replaced" });
+        let record = self.write(claim, Some(key))?;
+        self.settling();
+        match self.call(&record, attempt, Mutation::Regenerate(id))? {
+            Sent::Answered(Reply::Refused(Refusal::Forbidden)) => {
+                self.desired.regenerate_key = Capability::Unavailable;
+                Ok(true)
+            }
+            Sent::Answered(Reply::Refused(_)) => Err(Ended("no key")),
+            Sent::Unknown if is_repeated => Err(Ended("no key")),
+            Sent::Answered(_) | Sent::Unknown => Ok(false),
+        }
+    }
+
+    fn prove_own_key(&mut self, key: &ApiKey) -> KeyCheck {
+        self.remote.calls += 1;
+        match self.remote.opened_by(key) {
+            Some(_) => KeyCheck::Lives,
+            None => KeyCheck::Rejected(String::new()),
+        }
+    }
+
+    fn read_keys(&mut self, key: &ApiKey) -> KeysSeen {
+        let (now, id) = (self.now, self.claim.as_ref().and_then(|record| record.claim.project_id().cloned()));
+        let Some(detail) = id.and_then(|id| self.remote.read(&id, now)) else { return KeysSeen::NoProject };
+        // A key that is listed here works, and was not rejected.
+        let is_dead = self.remote.opened_by(key).is_none();
+        self.law(is_dead, "only a rejected key costs a second look");
+        KeysSeen::Listed { own: OwnKey::Unlisted, others: detail.keys }
     }
 
     fn delete(&mut self, claim: Claim) -> Result<(), Ended> {
