@@ -21,6 +21,9 @@ const FRESH: Duration = Duration::from_mins(1);
 /// Distance of two replacements for the same reason, where both were answered.
 const BETWEEN: Duration = Duration::from_hours(1);
 
+/// So long after a key another one may be born of the same request.
+const TWICE: Duration = Duration::from_secs(10);
+
 /// What this pass's look at the key leads to.
 pub(super) enum Next {
     /// Nothing.
@@ -110,13 +113,11 @@ fn dead(
     others: &[Timestamp],
 ) -> Result<Next, Illegal> {
     let stall = |reason, detail: String| Ok(Next::Later(Step::Stall(reason, detail)));
-    let open = claim.rotation().and_then(|rotation| Some((rotation.open_since()?, rotation.started_time)));
-    let is_unseen =
-        open.is_some_and(|(first, last)| may_be_unseen(others, first, last, world.settling.settle));
-    let foreign = if is_unseen { 0 } else { others.len() };
+    let is_open = claim.is_key_doubtful();
+    let foreign = if is_unseen(world, claim, others) { 0 } else { others.len() };
     match desired.key_health.on_invalid {
         // What we have killed ourselves we replace, whatever the spec says.
-        InvalidKeyPolicy::Report if open.is_none() => return stall(Reason::KeyRejected, words.to_owned()),
+        InvalidKeyPolicy::Report if !is_open => return stall(Reason::KeyRejected, words.to_owned()),
         InvalidKeyPolicy::RegenerateIfNoneLeft | InvalidKeyPolicy::Report if foreign > 0 => {
             let detail =
                 format!("{words}; the project has other keys ({foreign}), which a new one would kill");
@@ -124,7 +125,7 @@ fn dead(
         }
         InvalidKeyPolicy::RegenerateIfNoneLeft | InvalidKeyPolicy::Regenerate | InvalidKeyPolicy::Report => {}
     }
-    if let (None, Some((last, _))) = (open, claim.last_rotation())
+    if let Some((last, _)) = claim.last_rotation().filter(|_| !is_open)
         && let left = BETWEEN.saturating_sub(age(world, last.started_time))
         && !left.is_zero()
     {
@@ -137,6 +138,17 @@ fn dead(
         return stall(Reason::RotationNotEnabled, words.to_owned());
     }
     replace(desired, world, claim)
+}
+
+/// Whether the only other key is one that we have had issued and never seen: its answer was lost, or a gateway carried the
+/// request out twice, and answered with the key that the second time has killed.
+fn is_unseen(world: &World, claim: &Claim, others: &[Timestamp]) -> bool {
+    let Some(rotation) = claim.rotation() else { return false };
+    let is_lost = rotation
+        .open_since()
+        .is_some_and(|first| may_be_unseen(others, first, rotation.started_time, world.settling.settle));
+    let issued = claim.key().map(|key| key.issued_time);
+    is_lost || issued.is_some_and(|issued| may_be_unseen(others, issued, issued, TWICE))
 }
 
 fn replace(desired: &Desired, world: &World, claim: &Claim) -> Result<Next, Illegal> {
