@@ -3,6 +3,7 @@
 //! those of single steps, which are in [`lint`].
 
 mod lint;
+mod own_key;
 pub(super) mod remote;
 mod shell;
 

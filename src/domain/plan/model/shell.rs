@@ -14,18 +14,16 @@ use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverView;
-use crate::domain::world::{
-    Capability, ClaimView, KeyCheck, KeysSeen, OwnKey, Pass, SecretView, SettingsView, World,
-};
+use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
 const MOST_ACTIONS: usize = 20;
 
 /// The pass ends here; why.
-pub(super) struct Ended(&'static str);
+pub(super) struct Ended(pub(super) &'static str);
 
 /// What became of a request, as far as the pass knows.
-enum Sent {
+pub(super) enum Sent {
     Answered(Reply),
     Unknown,
 }
@@ -196,26 +194,6 @@ impl Model {
         }
     }
 
-    /// See `controller::memory::KeySuspicions`.
-    fn note_key(&mut self, pass: &Pass) {
-        self.is_key_suspected = match pass.key {
-            KeyCheck::Unseen => self.is_key_suspected,
-            KeyCheck::Lives => false,
-            KeyCheck::Rejected(_) => true,
-        };
-    }
-
-    /// What the status says after the pass, and what was asked for.
-    fn report(&mut self, step: &Step) {
-        let reason = match step {
-            Step::Stall(reason, _) | Step::Wait(reason, ..) => Some(*reason),
-            _ => None,
-        };
-        self.desired.key_health.is_asked = false;
-        self.desired.key_health.is_reported =
-            reason.is_some_and(|reason| matches!(reason, Reason::KeyRejected | Reason::RotationNotEnabled));
-    }
-
     fn next_fault(&mut self) -> Fault {
         self.advance(Duration::from_millis(50));
         let fault = self.faults.pop_front().unwrap_or(Fault::None);
@@ -291,41 +269,6 @@ impl Model {
         }
     }
 
-    /// The same for a key that the claim has, and keeps until the new one is there.
-    fn replace_key(&mut self, claim: Claim, attempt: u32, key: ApiKey) -> Result<bool, Ended> {
-        let id = claim.project_id().cloned().ok_or(Ended("no project"))?;
-        let is_repeated = claim.rotation().is_some_and(|rotation| rotation.doubtful_since.is_some());
-        self.turns.insert(if is_repeated { "a replacement was repeated" } else { "a key was replaced" });
-        let record = self.write(claim, Some(key))?;
-        self.settling();
-        match self.call(&record, attempt, Mutation::Regenerate(id))? {
-            Sent::Answered(Reply::Refused(Refusal::Forbidden)) => {
-                self.desired.regenerate_key = Capability::Unavailable;
-                Ok(true)
-            }
-            Sent::Answered(Reply::Refused(_)) => Err(Ended("no key")),
-            Sent::Unknown if is_repeated => Err(Ended("no key")),
-            Sent::Answered(_) | Sent::Unknown => Ok(false),
-        }
-    }
-
-    fn prove_own_key(&mut self, key: &ApiKey) -> KeyCheck {
-        self.remote.calls += 1;
-        match self.remote.opened_by(key) {
-            Some(_) => KeyCheck::Lives,
-            None => KeyCheck::Rejected(String::new()),
-        }
-    }
-
-    fn read_keys(&mut self, key: &ApiKey) -> KeysSeen {
-        let (now, id) = (self.now, self.claim.as_ref().and_then(|record| record.claim.project_id().cloned()));
-        let Some(detail) = id.and_then(|id| self.remote.read(&id, now)) else { return KeysSeen::NoProject };
-        // A key that is listed here works, and was not rejected.
-        let is_dead = self.remote.opened_by(key).is_none();
-        self.law(is_dead, "only a rejected key costs a second look");
-        KeysSeen::Listed { own: OwnKey::Unlisted, others: detail.keys }
-    }
-
     fn delete(&mut self, claim: Claim) -> Result<(), Ended> {
         let id = claim.project_id().cloned().ok_or(Ended("no project"))?;
         let record = self.write(claim, None)?;
@@ -337,7 +280,12 @@ impl Model {
     }
 
     /// Sends, and merges the answer, as a task of its own that may outlive the pass.
-    fn call(&mut self, announced: &Record, attempt: u32, mutation: Mutation) -> Result<Sent, Ended> {
+    pub(super) fn call(
+        &mut self,
+        announced: &Record,
+        attempt: u32,
+        mutation: Mutation,
+    ) -> Result<Sent, Ended> {
         let fault = self.next_fault();
         let now = self.now;
         let reply = match fault {
