@@ -91,17 +91,22 @@ impl Absences {
     }
 }
 
-/// UIDs of the resources whose key was rejected, and has not been seen to work since.
+/// UIDs of the resources whose key was rejected, or was looked at for a reason, and has not been seen to work since.
 #[derive(Default)]
 pub struct KeySuspicions(Mutex<HashSet<String>>);
 
 impl KeySuspicions {
+    /// A look begins for which there is a reason; it may come to nothing.
+    pub fn look(&self, uid: &str) {
+        lock(&self.0).insert(uid.to_owned());
+    }
+
     /// Notes what a look at the key has shown.
     pub fn looked(&self, uid: &str, seen: &KeyCheck) {
         match seen {
             KeyCheck::Unseen => {}
             KeyCheck::Lives => self.forget(uid),
-            KeyCheck::Rejected(_) => drop(lock(&self.0).insert(uid.to_owned())),
+            KeyCheck::Rejected(_) => self.look(uid),
         }
     }
 

@@ -372,7 +372,9 @@ pub(crate) fn claim_removed(realm: &mut Realm, seen: &Record) {
             && !found.is_touched
             && found.maker == Maker::Claim(seen.uid.clone())
     });
-    realm.law(!is_left, "a claim is removed only when nothing has come of it");
+    // Nothing is known of a name whose project was mistaken for ours.
+    let is_mistaken = realm.laws.mistaken.contains(name);
+    realm.law(!is_left || is_mistaken, "a claim is removed only when nothing has come of it");
     let is_open = realm.remote.pending.iter().any(
         |request| matches!(&request.mutation, Mutation::Create { claim_uid, .. } if *claim_uid == seen.uid),
     );

@@ -44,8 +44,8 @@ const FLOORS: [(&str, u64); 24] = [
     ("a deletion by policy was sent", 400),
     ("a deletion with revocation was announced", 200),
     ("a lost answer", 300),
-    ("a key was replaced", 200),
-    ("a replacement was repeated", 20),
+    ("a key was replaced", 60),
+    ("a replacement was repeated", 10),
     ("a policy was withdrawn while its resource was being deleted", 20),
     ("a process was stopped for a while", 1_000),
     ("a project found by evidence", 150),
@@ -100,7 +100,7 @@ fn a_million_steps_of_faults_break_no_law() {
 }
 
 /// Most histories that a missing guard may take until a law is broken.
-const MOST_HISTORIES: u64 = 400;
+const MOST_HISTORIES: u64 = 1_200;
 
 #[test]
 fn without_one_of_these_guards_a_law_breaks() {

@@ -70,6 +70,7 @@ pub(super) async fn execute(
             Ok(())
         }
         Action::ReadSettings => {
+            work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
             work.note_key(&pass.key);
             Ok(())
@@ -90,6 +91,7 @@ pub(super) async fn execute(
             Ok(())
         }
         Action::ProveOwnKey => {
+            work.begin_look();
             pass.key = work.prove_own_key().await?;
             work.note_key(&pass.key);
             Ok(())

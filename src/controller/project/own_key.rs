@@ -96,6 +96,14 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// A look that was asked for is repeated until it has shown something: the request is answered only once.
+    pub(super) fn begin_look(&self) {
+        let health = &self.desired.key_health;
+        if health.is_asked || health.is_reported {
+            self.context.key_suspicions.look(&self.desired.uid);
+        }
+    }
+
     /// A rejected key is looked at again, whatever this pass comes to.
     pub(super) fn note_key(&self, seen: &KeyCheck) {
         self.context.key_suspicions.looked(&self.desired.uid, seen);

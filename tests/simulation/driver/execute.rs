@@ -61,6 +61,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             Ok(())
         }
         Action::ReadSettings => {
+            work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
             work.note_key(&pass.key);
             Ok(())
@@ -83,6 +84,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             Ok(())
         }
         Action::ProveOwnKey => {
+            work.begin_look();
             pass.key = work.prove_own_key().await?;
             work.note_key(&pass.key);
             Ok(())

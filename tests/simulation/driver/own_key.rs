@@ -34,6 +34,13 @@ impl Work<'_> {
         }
     }
 
+    pub(super) fn begin_look(&self) {
+        let health = &self.desired.key_health;
+        if health.is_asked || health.is_reported {
+            self.ctx.process(|process| process.key_suspicions.insert(self.desired.uid.clone()));
+        }
+    }
+
     pub(super) fn note_key(&self, seen: &KeyCheck) {
         self.ctx.process(|process| match seen {
             KeyCheck::Unseen => {}
