@@ -289,10 +289,10 @@ pub(crate) fn calm(realm: &mut Realm) {
             realm.cluster.make_namespace(namespace);
         }
     }
-    // No look at keys has a schedule here.
+    // No look at keys has a schedule here; projects that are gone are not looked for.
     let staying = realm.cluster.resources.iter().filter(|(_, found)| !found.is_leaving);
     for key in staying.map(|(key, _)| *key).collect::<Vec<_>>() {
-        realm.cluster.ask(key);
+        realm.cluster.suspect_key(key);
     }
     start(realm);
 }

@@ -50,6 +50,7 @@ pub(crate) struct Spec {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Resource {
     pub(crate) uid: String,
     #[expect(clippy::struct_field_names, reason = "its name in the API")]
@@ -219,6 +220,17 @@ impl Cluster {
             let mut resource = (**found).clone();
             resource.is_doubted = true;
             // As good as a change: the annotation is news to whoever watches.
+            resource.generation += 1;
+            resource.resource_version = self.next();
+            self.put(key, resource);
+        }
+    }
+
+    /// As after a status that says that something is wrong with the key.
+    pub(crate) fn suspect_key(&mut self, key: Key) {
+        if let Some(found) = self.resources.get(&key) {
+            let mut resource = (**found).clone();
+            resource.is_reported = true;
             resource.generation += 1;
             resource.resource_version = self.next();
             self.put(key, resource);

@@ -341,6 +341,13 @@ fn changed(realm: &mut Realm, before: &Record, after: &Record) {
         let is_same = uid.is_none_or(|uid| uid == old.namespace_uid);
         realm.law(is_same, "a claim goes to its own namespace only");
     }
+    if before.claim.phase() == Phase::Deleting && after.claim.phase() != Phase::Deleting {
+        let open = realm.remote.pending.iter();
+        let is_open = open.map(|request| &request.mutation).any(
+            |mutation| matches!(mutation, Mutation::Delete(id) if before.claim.project_id() == Some(id)),
+        );
+        realm.law(!is_open, "a deletion that may still be carried out is not taken back");
+    }
     if after.claim.project_id().is_none() {
         let project = before.claim.project_id().and_then(|id| realm.remote.get(id));
         let lives = project.is_some_and(|project| project.is_alive);

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
-use composio_operator::domain::plan::{Step, Wish, validate};
+use composio_operator::domain::plan::{Scope, Step, Wish, validate};
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
 use composio_operator::domain::world::{ClaimView, KeyHealth, OrganizationFacts, OrganizationView, Pass};
@@ -201,7 +201,7 @@ fn wish(key: Key, object: &Resource) -> Wish {
             is_asked: object.is_doubted,
             is_reported: object.is_reported,
         },
-        is_in_own_namespace: false,
+        scope: Scope::Allowed,
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings_of(spec.settings),
