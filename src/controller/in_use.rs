@@ -1,8 +1,9 @@
 //! The finalizer of ComposioOrganization: it stays as long as one of its ComposioProjects has a finalizer, since their
 //! projects are deleted with its key.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::runtime::reflector::Store;
@@ -43,6 +44,24 @@ impl InUse {
     /// Takes the caches of the watches over; once.
     pub fn watched(&self, projects: Vec<Store<ComposioProject>>) {
         let _ = self.projects.set(projects);
+    }
+
+    /// How many projects an organization has; `None` until the caches are filled.
+    pub fn projects_of(&self, organization: &str) -> Option<usize> {
+        Some(self.all()?.filter(|project| organization_of(project) == organization).count())
+    }
+
+    /// Whether this process watches a namespace.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|watched| watched == namespace)
+    }
+
+    /// All cached projects, once each cache has been filled; nothing as long as one has not.
+    pub fn all(&self) -> Option<impl Iterator<Item = Arc<ComposioProject>>> {
+        let stores = self.projects.get()?;
+        let is_filled =
+            |store: &Store<ComposioProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
+        stores.iter().all(is_filled).then(|| stores.iter().flat_map(Store::state))
     }
 
     /// How many projects of an organization carry the finalizer, as far as the caches know.

@@ -3,6 +3,7 @@
 
 pub mod api_error;
 pub mod brake;
+pub mod budgets;
 pub mod claims;
 pub mod confirm;
 pub mod context;
@@ -10,6 +11,7 @@ pub mod endpoint;
 pub mod events;
 pub mod evidence;
 pub mod finalizer;
+pub mod fleet;
 pub mod guard;
 pub mod header;
 pub mod identity;
@@ -25,5 +27,7 @@ pub mod secret_watch;
 pub mod secrets;
 pub mod status;
 pub mod stray;
+pub mod sweep;
 pub mod tombstones;
+pub mod walks;
 pub mod watch;

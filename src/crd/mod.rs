@@ -16,7 +16,8 @@ pub use self::definition::{YamlError, all, files};
 pub use self::key::{LastRotation, LastRotationReason, OnInvalidKey};
 pub use self::organization::{
     CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, LimitsStatus, ProjectCounts,
+    ProjectDefaults, UnmanagedStatus,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,

@@ -2,10 +2,13 @@
 
 pub mod answer;
 pub mod brake;
+pub mod breaker;
+pub mod budget;
 pub mod claim;
 pub mod condition;
 pub mod evidence;
 pub mod failure;
+pub mod fleet;
 pub mod header;
 pub mod held;
 pub mod ids;

@@ -48,6 +48,7 @@ pub enum Reason {
     EndpointUnreachable,
     EndpointInvalid,
     OrganizationMismatch,
+    FleetVanished,
     LedgerMoved,
     WrongNamespace,
     InUse,
@@ -55,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 43] = [
+    pub const ALL: [Reason; 44] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -96,6 +97,7 @@ impl Reason {
         Reason::EndpointUnreachable,
         Reason::EndpointInvalid,
         Reason::OrganizationMismatch,
+        Reason::FleetVanished,
         Reason::LedgerMoved,
         Reason::WrongNamespace,
         Reason::InUse,
@@ -114,7 +116,9 @@ impl Reason {
             }
             Reason::AcquiringKey => "the project exists and its key is being issued",
             Reason::Rotating => "the project's key is being replaced",
-            Reason::Throttled => "Composio limits the rate of the organization's requests",
+            Reason::Throttled => {
+                "the organization's budget of requests has no room at present, and this waits its turn"
+            }
             Reason::OrganizationNotReady => "the organization is not ready",
             Reason::OrganizationNotFound => {
                 "there is no such ComposioOrganization in the operator's namespace"
@@ -161,6 +165,9 @@ impl Reason {
             Reason::EndpointInvalid => "the endpoint cannot be used",
             Reason::OrganizationMismatch => {
                 "this is not the organization that the resource stands for, and nothing of it is touched"
+            }
+            Reason::FleetVanished => {
+                "more projects have vanished from Composio's list at once than one sweep may call missing, and nothing follows from it before that is confirmed"
             }
             Reason::LedgerMoved => {
                 "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
@@ -241,6 +248,9 @@ impl Reason {
             Reason::OrganizationMismatch => Some(
                 "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
             ),
+            Reason::FleetVanished => Some(
+                "see at Composio what has become of them; if they were deleted, set the annotation composio.dev/confirm to the token of status.held; if they are listed again, this ends by itself",
+            ),
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
@@ -290,6 +300,7 @@ impl Reason {
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid
                 | Reason::OrganizationMismatch
+                | Reason::FleetVanished
                 | Reason::LedgerMoved
                 | Reason::WrongNamespace
         )

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::budget::Room;
 use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
@@ -67,8 +68,8 @@ pub struct OrganizationFacts {
     pub permits: Permits,
     /// Base URL of the API.
     pub base_url: String,
-    /// No calls are made for this long, after a 429.
-    pub paused_for: Option<Duration>,
+    /// Whether the organization's budget has room for its calls.
+    pub room: Room,
 }
 
 /// Whether Composio does something for an organization that it may not: answer settings (API 7.3), regenerate keys (API
@@ -144,8 +145,8 @@ pub struct Desired {
     pub secret: SecretWish,
     /// Base URL of the API, for the Secret.
     pub base_url: String,
-    /// No calls are made for this long, after a 429.
-    pub paused_for: Option<Duration>,
+    /// Whether the organization's budget has room for its calls.
+    pub room: Room,
     /// Start nothing new.
     pub is_suspended: bool,
     /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.

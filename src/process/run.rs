@@ -28,13 +28,14 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::budgets::Budgets;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
 use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
-use crate::controller::metrics::ReconcileMetrics;
+use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
@@ -48,7 +49,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Distance between two looks at something that start-up waits for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
 struct Watched {
@@ -64,6 +64,7 @@ pub struct Operator {
     readiness: Readiness,
     stop: CancellationToken,
     listener: Option<tokio::net::TcpListener>,
+    projects: Caches,
 }
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
@@ -106,7 +107,8 @@ impl Operator {
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
         settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
-        Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
+        let (readiness, projects) = (Readiness::default(), Caches::default());
+        Ok(Self { settings, client, readiness, stop, listener, projects })
     }
 
     /// Its gates.
@@ -127,7 +129,10 @@ impl Operator {
         call_metrics.register(&mut registry);
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
+        registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        let budgets = Budgets::default();
+        registry.register_collector(Box::new(budgets.clone()));
         self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
@@ -136,7 +141,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -151,6 +156,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
@@ -159,7 +165,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics);
+            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
             match halt.clone().run_until_cancelled_owned(start).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
@@ -185,6 +191,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
@@ -203,11 +210,12 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::default(),
+            organizations: Organizations::new(budgets),
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
             namespaces: Namespaces::default(),
+            sweep_interval: self.settings.sweep_interval,
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
@@ -219,6 +227,7 @@ impl Operator {
             publications: Publications::default(),
             superseded_retention: self.settings.superseded_retention,
             failures: Failures::default(),
+            stop: self.stop.clone(),
             tasks: TaskTracker::new(),
             wake,
             events: Events::new(self.client.clone(), instance),
@@ -271,7 +280,7 @@ impl Operator {
     /// Runs the controllers until halted, then lets what is running finish.
     async fn work(&self, context: &Arc<Context>, wakes: Wakes, halt: &CancellationToken) -> End {
         let stop = halt.clone();
-        let projects: Projects = Arc::default();
+        let projects = self.projects.clone();
         let (organizations, run_organizations) = organization::controller(
             context.clone(),
             stream(wakes.organizations),
@@ -311,7 +320,7 @@ impl Operator {
         }
         let _ = projects.set(stores.clone());
         context.in_use.watched(stores.clone());
-        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let synced = synced(context.clone(), self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
             context.tasks.close();
@@ -393,7 +402,7 @@ where
 }
 
 /// Asks for a look at every project of an organization for which calls have become possible.
-fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
+fn wake_projects_of(context: Arc<Context>, projects: Caches) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
             if organization_of(&project) == name {
@@ -406,7 +415,7 @@ fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) 
 /// Asks for a look at every project in namespaces whose labels have changed, where they matter.
 fn wake_projects_in(
     context: Arc<Context>,
-    projects: Projects,
+    projects: Caches,
 ) -> impl Fn(&HashSet<String>) + Send + Sync + 'static {
     move |namespaces| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
@@ -454,6 +463,7 @@ async fn first_looks(context: &Context, organizations: &Store<ComposioOrganizati
 }
 
 async fn synced(
+    context: Arc<Context>,
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
@@ -465,5 +475,7 @@ async fn synced(
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");
+        // How large the fleets are is known only now.
+        context.organizations.names().iter().for_each(|name| context.wake_unprobed(name));
     }
 }

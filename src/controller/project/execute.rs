@@ -8,7 +8,7 @@ use super::gather::Gathered;
 use super::prove::{Proof, prove};
 use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
-use crate::composio::Announced;
+use crate::composio::{Announced, BootInstant, Listing, Permit};
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::evidence;
@@ -23,21 +23,28 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{ClaimView, Desired, Pass, SettingsView, World};
 
+/// What is to be done, and the permit of the budget where it is an announced mutation.
+pub(super) struct Order {
+    pub(super) action: Action,
+    pub(super) permit: Option<Permit>,
+}
+
 /// Carries the action out and notes in `pass` what it has shown.
 pub(super) async fn execute(
     context: &Context,
     organization: &Arc<Organization>,
     desired: &Desired,
     gathered: Gathered,
-    action: Action,
+    Order { action, permit }: Order,
     pass: &mut Pass,
 ) -> Result<(), Failure> {
     let Gathered { begun, world, secret, unproven_key } = gathered;
+    let begun = permit.map(|permit| Announced::new(begun, permit));
     // Evidence is about the claim as it was.
     if !matches!(action, Action::ReadEvidence) {
         pass.evidence = None;
     }
-    let work = Work { context, organization, desired, begun: Announced(begun), world: &world };
+    let work = Work { context, organization, desired, begun, world: &world };
     match action {
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
@@ -126,8 +133,8 @@ pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
     pub(super) organization: &'a Arc<Organization>,
     pub(super) desired: &'a Desired,
-    /// From when on the gate counts.
-    begun: Announced,
+    /// From when on the gate counts, for what is announced.
+    begun: Option<Announced>,
     pub(super) world: &'a World,
 }
 
@@ -177,12 +184,13 @@ impl Work<'_> {
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
         self.context.leads()?;
+        let begun = self.begun.ok_or_else(|| Failure::bug("a mutation without a permit of the budget"))?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
         let (ledger, organization) = (self.context.ledger.clone(), self.organization.clone());
         let settlement = Settlement { ledger, organization, announced, attempt, settle };
-        detached(self.context, claim.name(), work(settlement, self.begun)).await
+        detached(self.context, claim.name(), work(settlement, begun)).await
     }
 
     async fn create(&self, claim: &Claim, attempt: u32, config: Option<Settings>) -> Result<(), Failure> {
@@ -201,7 +209,7 @@ impl Work<'_> {
         };
         match self.announced(claim, attempt, create).await? {
             None => {
-                self.context.organizations.close_breaker(&self.organization.name);
+                self.context.organizations.budgets.forget_breaker(&self.organization.name);
                 if self.organization.id.is_none() {
                     // Its first project shows the organization's id.
                     self.context.wake_organization(&self.organization.name);
@@ -223,14 +231,20 @@ impl Work<'_> {
     /// Somebody else has the name. Its id is for the log only: a tenant must not learn it.
     async fn taken(&self) -> Failure {
         let name = self.desired.project_name.as_str();
-        let Ok(listed) = self.organization.client.list_projects(&self.organization.key).await else {
+        let Ok(listing) = self.recent_listing().await else {
             return Failure::terminal(Reason::NameTaken, format!("{name:?}"));
         };
-        let found = listed.into_iter().find(|project| project.name == name && !project.deleted);
-        if let Some(found) = &found {
+        let found = listing.named(name);
+        if let Some(found) = found {
             info!(project.id = %found.id, project.name = name, "the name is taken by another project");
         }
         name_taken(self.desired, found.map(|found| found.created_at))
+    }
+
+    /// A list that decides nothing by what it does not have, so that it need not be of this moment.
+    pub(super) async fn recent_listing(&self) -> Result<Arc<Listing>, CallError> {
+        let since = BootInstant::now().earlier(self.world.settling.settle / 8);
+        self.organization.listed(since).await
     }
 
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {

@@ -55,7 +55,8 @@ impl Work<'_> {
                 // One witness alone never decides that something is gone.
                 Err(CallError::NotFound(_)) if !replaces => {
                     let proves = settlement.organization.proves_absence(&settlement.announced.claim);
-                    settlement.key_refused(proves && client.is_gone(key, &id).await.unwrap_or(false)).await;
+                    let is_gone = proves && settlement.organization.is_gone(&id).await.unwrap_or(false);
+                    settlement.key_refused(is_gone).await;
                 }
                 Err(error) if error.is_definite() => {
                     settlement.key_refused(false).await;
@@ -113,12 +114,16 @@ impl Work<'_> {
         self.record()?.key.as_ref().ok_or_else(|| Failure::bug("a proof without a key"))
     }
 
-    /// Nobody waits for a look that only repeats what the status says already.
+    /// What proves a replacement goes first; nobody waits for a look that only repeats what the status says already.
     fn client(&self) -> Client {
-        let client = &self.organization.client;
-        let health = &self.desired.key_health;
-        let is_open = self.record().is_ok_and(|record| record.claim.is_key_doubtful());
-        if health.is_reported && !health.is_asked && !is_open { client.observing() } else { client.clone() }
+        let (client, health) = (&self.organization.client, &self.desired.key_health);
+        let rotation = self.record().ok().and_then(|record| record.claim.rotation());
+        let is_open = rotation.is_some_and(|open| open.stage == Stage::Stored || open.open_since().is_some());
+        match (is_open, health.is_reported && !health.is_asked) {
+            (true, _) => client.urgent(),
+            (false, true) => client.observing(),
+            (false, false) => client.clone(),
+        }
     }
 
     async fn prove(&self) -> Result<Proof, Failure> {

@@ -10,6 +10,7 @@ use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::crd::{ComposioOrganization, DEFAULT_ENDPOINT};
+use crate::domain::budget::Room;
 use crate::domain::claim::{Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::plan::{Action, Wish, validate, without_calls};
@@ -87,7 +88,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
             settings_endpoint: Capability::Unknown,
             regenerate_key: Capability::Unknown,
             base_url: String::new(),
-            paused_for: None,
+            room: Room::default(),
             permits: Permits::default(),
         }
     };
@@ -109,7 +110,7 @@ fn facts(organization: &ComposioOrganization) -> OrganizationFacts {
             .map_or_else(|_| url.to_owned(), String::from)
             .trim_end_matches('/')
             .to_owned(),
-        paused_for: None,
+        room: Room::default(),
         permits: Permits::default(),
     }
 }

@@ -98,7 +98,7 @@ impl Model {
             is_key_suspected: self.is_key_suspected,
             superseded_retention: Duration::from_hours(1),
             settling,
-            take_over: TakeOverView { has_relic: false, gone_for: self.gone_for() },
+            take_over: TakeOverView { gone_for: self.gone_for(), ..TakeOverView::default() },
             pass: pass.clone(),
         }
     }

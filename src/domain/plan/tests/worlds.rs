@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
+use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
 use crate::domain::claim::{Published, Record};
 use crate::domain::evidence::{Detail, Evidence, Found, Settling};
@@ -122,11 +123,11 @@ fn wish() -> impl Strategy<Value = Desired> {
     let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
     let regenerates = prop_oneof![2 => Just(Capability::Unknown), 1 => Just(Capability::Unavailable)];
     (some_settings(), (endpoint, regenerates), pause, proptest::bool::weighted(0.2), key_health()).prop_map(
-        |(settings, (settings_endpoint, regenerate_key), paused_for, is_suspended, key_health)| Desired {
+        |(settings, (settings_endpoint, regenerate_key), pause, is_suspended, key_health)| Desired {
             settings_endpoint,
             regenerate_key,
             key_health,
-            paused_for,
+            room: pause.map(Room::paused).unwrap_or_default(),
             is_suspended,
             ..desired(settings)
         },
@@ -267,7 +268,7 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         }
         let wish = Desired {
             is_suspended: false,
-            paused_for: None,
+            room: Room::default(),
             settings_endpoint: Capability::Available,
             ..wish
         };

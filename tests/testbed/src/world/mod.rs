@@ -19,7 +19,7 @@ pub use self::child::Child;
 use self::operator::Running;
 use crate::canary::{History, Kind, capture_logs};
 use crate::controlplane::{ControlPlane, Options};
-use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions};
+use crate::emulator::{self, Control, Emulator, Modes, Organization, OrganizationOptions};
 use crate::eventually::eventually;
 
 /// How long a scenario waits for one thing. Long, because two cores serve everything.
@@ -47,6 +47,8 @@ pub struct World {
     pub history: &'static History,
     /// `--superseded-retention` of operators that are started later; an hour, as by default.
     pub superseded_retention: Duration,
+    /// `--sweep-interval` of operators that are started later; as good as never, because other scenarios count their calls.
+    pub sweep_interval: Duration,
     operator: Option<Running>,
     is_led_by_lease: bool,
     is_cluster_wide: bool,
@@ -78,7 +80,10 @@ impl World {
         let client = control_plane.client().await.expect("an administrator's client");
         let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
         let control = emulator.control();
-        let organization = control.add_organization(OrganizationOptions::named("default"));
+        // So large that the operator's budget is the subject of those tests only that set another limit.
+        let modes = Modes { rate_limit: Some(100_000), ..Modes::default() };
+        let organization =
+            control.add_organization(OrganizationOptions { modes, ..OrganizationOptions::named("default") });
         let id = uuid::Uuid::new_v4().simple().to_string();
         let mut world = Self {
             control_plane,
@@ -91,6 +96,7 @@ impl World {
             organization,
             history,
             superseded_retention: Duration::from_hours(1),
+            sweep_interval: Duration::from_hours(24),
             operator: None,
             is_led_by_lease: false,
             is_cluster_wide: false,
