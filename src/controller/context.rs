@@ -62,10 +62,10 @@ pub struct Context {
     pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
-    /// Distance between two sweeps over an organization's list.
-    pub sweep_interval: Duration,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
+    /// Distance between two sweeps over an organization's list.
+    pub sweep_interval: Duration,
     /// Which organizations are in use.
     pub in_use: InUse,
     /// Deletions within the hour.

@@ -46,6 +46,11 @@ impl InUse {
         let _ = self.projects.set(projects);
     }
 
+    /// How many projects an organization has; `None` until the caches are filled.
+    pub fn projects_of(&self, organization: &str) -> Option<usize> {
+        Some(self.all()?.filter(|project| organization_of(project) == organization).count())
+    }
+
     /// Whether this process watches a namespace.
     pub fn watches(&self, namespace: &str) -> bool {
         self.namespaces.is_empty() || self.namespaces.iter().any(|watched| watched == namespace)
@@ -57,11 +62,6 @@ impl InUse {
         let is_filled =
             |store: &Store<ComposioProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
         stores.iter().all(is_filled).then(|| stores.iter().flat_map(Store::state))
-    }
-
-    /// How many projects an organization has; `None` until the caches are filled.
-    pub fn projects_of(&self, organization: &str) -> Option<usize> {
-        Some(self.all()?.filter(|project| organization_of(project) == organization).count())
     }
 
     /// How many projects of an organization carry the finalizer, as far as the caches know.

@@ -150,7 +150,6 @@ async fn reconcile(
             Verdict::Ready(organization, _) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&uid);
-                context.organizations.budgets.shut_breaker(&name);
                 let was_lost = organization.client.budget().contact_restored();
                 let organization = Arc::new(*organization);
                 if context.organizations.set(&name, uid, State::Ready(organization.clone())) || was_lost {
@@ -345,11 +344,11 @@ async fn probe(
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
-        walks,
-        fleet,
         settings_every: context
             .settings_interval(&object.name_any(), &budget)
             .unwrap_or(context.observe_interval),
+        walks,
+        fleet,
     };
     Verdict::Ready(Box::new(organization), seen)
 }

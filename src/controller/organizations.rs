@@ -51,12 +51,12 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
+    /// See [`Organization::settings_interval`].
+    pub settings_every: Duration,
     /// Walks over its list with this key; shared by all values with it.
     pub walks: Walks,
     /// What sweeps with this key have shown; shared likewise.
     pub fleet: Arc<Fleet>,
-    /// See [`Organization::settings_interval`].
-    pub settings_every: Duration,
 }
 
 impl Organization {

@@ -23,9 +23,10 @@ type Outcome = Result<Arc<Listing>, CallError>;
 #[derive(Clone, Default)]
 pub struct Walks(Arc<Mutex<State>>);
 
-/// At most one walk at a time in each lane, so that work never waits for a look that nobody waits for.
+/// At most one walk at a time in each lane, so that nobody waits for one that the budget lets through later.
 #[derive(Default)]
 struct State {
+    urgent: Option<Walk>,
     work: Option<Walk>,
     observe: Option<Walk>,
     kept: Option<Arc<Listing>>,
@@ -40,7 +41,11 @@ struct Walk {
 
 impl State {
     fn lane(&mut self, lane: Lane) -> &mut Option<Walk> {
-        if lane == Lane::Observe { &mut self.observe } else { &mut self.work }
+        match lane {
+            Lane::Urgent => &mut self.urgent,
+            Lane::Work => &mut self.work,
+            Lane::Observe => &mut self.observe,
+        }
     }
 }
 

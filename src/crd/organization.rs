@@ -200,6 +200,9 @@ pub struct ComposioOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
+    /// What is in force of the limits, as soon as Composio has reported its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsStatus>,
     /// How many projects there were at lastSweepTime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projects: Option<ProjectCounts>,
@@ -211,14 +214,24 @@ pub struct ComposioOrganizationStatus {
     /// When the last walk over the organization's projects was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sweep_time: Option<Time>,
-    /// What is in force of the limits, as soon as Composio has reported its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<LimitsStatus>,
     /// What waits for the annotation composio.dev/confirm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into()]))]
     pub held: Vec<HeldStatus>,
+}
+
+/// What is in force of the limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsStatus {
+    /// Requests per minute that Composio allows to everybody who uses the organization, as it reports.
+    pub reported_per_minute: i32,
+    /// Requests per minute that the operator sends at most.
+    pub requests_per_minute: i32,
+    /// How far two reads of one project's settings are apart, such as 10m or 1h41m; grows with the number of projects.
+    #[schemars(length(max = 32))]
+    pub settings_interval: String,
 }
 
 /// How many projects there are.
@@ -243,19 +256,6 @@ pub struct UnmanagedStatus {
     /// Its name at Composio.
     #[schemars(length(max = 128))]
     pub name: String,
-}
-
-/// What is in force of the limits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LimitsStatus {
-    /// Requests per minute that Composio allows to everybody who uses the organization, as it reports.
-    pub reported_per_minute: i32,
-    /// Requests per minute that the operator sends at most.
-    pub requests_per_minute: i32,
-    /// How far two reads of one project's settings are apart, such as 10m or 1h41m; grows with the number of projects.
-    #[schemars(length(max = 32))]
-    pub settings_interval: String,
 }
 
 /// Something that waits for the annotation composio.dev/confirm.
