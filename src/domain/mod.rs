@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod budget;
 pub mod claim;
 pub mod condition;
+pub mod drift;
 pub mod evidence;
 pub mod failure;
 pub mod fleet;
