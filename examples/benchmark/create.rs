@@ -1,0 +1,144 @@
+//! What a project costs to create, and a thousand of them at once against the smallest possible client that makes the same
+//! writes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use composio_operator::crd::ComposioProject;
+use kube::Api;
+use testbed::emulator::Operation;
+use testbed::proxy::JournalEntry;
+
+use super::figure::{Figure, number};
+use super::readiness::Readiness;
+use super::screen::Step;
+use super::stage::{PATIENCE, Run, SYSTEM, Stage, Subject};
+use super::yardstick;
+
+/// Calls to Composio and writes to the API server for each created project.
+pub(crate) async fn cost(subject: &Subject, projects: u32) -> anyhow::Result<Vec<Figure>> {
+    let stage = Stage::open(subject).await?;
+    let namespace = "team-cost";
+    stage.add_namespace(namespace).await?;
+    let operator = stage.start(Run { namespaces: &[namespace], is_counted: true, ..Run::default() }).await?;
+    let proxy = operator.proxy.as_ref().context("a proxy that counts")?;
+    // Until the organization has been probed and its status written.
+    wait_for("the first report on the organization", || {
+        proxy.count(|entry| entry.path.ends_with("/composioorganizations/default/status")) > 0
+    })
+    .await?;
+    let (before, mark) = (proxy.journal().len(), stage.control.mark());
+    let mut readiness = Readiness::follow(Api::namespaced(stage.client.clone(), namespace));
+    stage.add_projects(names(namespace, "cost", projects)).await?;
+    readiness.until(projects, "waiting").await?;
+    // The Event is the last thing that is written.
+    wait_for("the Events", || proxy.count(|entry| entry.path.ends_with("/events")) >= projects as usize)
+        .await?;
+    let writes: Vec<_> =
+        proxy.journal().split_off(before).into_iter().filter(|entry| entry.forwarded).collect();
+    let calls = stage.control.journal_since(mark).len();
+    operator.stop().await?;
+    let share = |count: usize| number(count) / f64::from(projects);
+    let kinds: BTreeMap<&str, usize> = writes.iter().fold(BTreeMap::new(), |mut kinds, entry| {
+        *kinds.entry(kind(entry)).or_default() += 1;
+        kinds
+    });
+    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{kind} {}", share(*count))).collect();
+    Ok(vec![
+        Figure::at_most(
+            "calls to Composio per created project, key and settings included",
+            1.0,
+            share(calls),
+            "",
+        )
+        .of(format!("{projects} projects")),
+        Figure::at_most("writes to the API server per created project", 5.0, share(writes.len()), "")
+            .of(kinds.join(", ")),
+    ])
+}
+
+fn kind(entry: &JournalEntry) -> &'static str {
+    let is_in = |part: &str| entry.path.contains(part);
+    match &entry.path {
+        _ if is_in(SYSTEM) && is_in("/secrets") => "claim",
+        _ if is_in("/secrets") => "Secret",
+        _ if is_in("/composioprojects") && entry.path.ends_with("/status") => "status",
+        _ if is_in("/composioprojects") => "finalizer",
+        _ if is_in("/events") => "Event",
+        _ => "other",
+    }
+}
+
+/// Names in one namespace.
+pub(crate) fn names(namespace: &str, prefix: &str, count: u32) -> Vec<(String, String)> {
+    (0..count).map(|number| (namespace.to_owned(), format!("{prefix}-{number:05}"))).collect()
+}
+
+async fn wait_for(what: &str, is_met: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_met() {
+        ensure!(begun.elapsed() < PATIENCE, "waited for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// So many projects at once, by the operator and by the yardstick in turn, several times.
+pub(crate) async fn bulk(subject: &Subject, projects: u32, rounds: u32) -> anyhow::Result<Vec<Figure>> {
+    let stage = Stage::open(subject).await?;
+    let mut times: Vec<(f64, f64)> = Vec::new();
+    for round in 1..=rounds {
+        let operator = by_operator(&stage, round, projects).await?;
+        let yardstick = by_yardstick(&stage, round, projects).await?;
+        times.push((operator.as_secs_f64(), yardstick.as_secs_f64()));
+    }
+    let median = |pick: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = times.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or_default()
+    };
+    let ratio = median(|(operator, yardstick)| operator / yardstick);
+    let (operator, yardstick) = (median(|pair| pair.0), median(|pair| pair.1));
+    let each: Vec<_> =
+        times.iter().map(|(operator, yardstick)| format!("{operator:.1}/{yardstick:.1}")).collect();
+    let name = format!("{projects} projects at once, against the smallest client with the same writes");
+    Ok(vec![
+        Figure::at_most(name, 1.3, ratio, "times")
+            .of(format!("medians {operator:.1} s and {yardstick:.1} s; rounds {} s", each.join(", "))),
+        Figure::plain("created per second", f64::from(projects) / operator, "projects"),
+    ])
+}
+
+/// All resources are there before the operator starts. From the first creation at Composio to the last Ready.
+async fn by_operator(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Duration> {
+    let namespace = format!("team-operator-{round}");
+    stage.add_namespace(&namespace).await?;
+    let api: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
+    stage.add_projects(names(&namespace, &format!("operator-{round}"), projects)).await?;
+    let mut readiness = Readiness::follow(api);
+    let (mark, clock) = (stage.control.mark(), (Instant::now(), jiff::Timestamp::now()));
+    let operator = stage.start(Run { namespaces: &[&namespace], ..Run::default() }).await?;
+    let end = readiness.until(projects, "operator:").await?;
+    let created = stage.control.journal_since(mark);
+    let first = created.iter().find(|entry| entry.operation == Some(Operation::Create));
+    let first = first.context("a creation at the emulator")?.time;
+    operator.stop().await?;
+    let before_first = Duration::try_from(first.duration_since(clock.1))?;
+    Ok(end.duration_since(clock.0).saturating_sub(before_first))
+}
+
+/// The same resources with the same watch on them.
+async fn by_yardstick(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Duration> {
+    let namespace = format!("team-yardstick-{round}");
+    stage.add_namespace(&namespace).await?;
+    let api: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
+    stage.add_projects(names(&namespace, &format!("yardstick-{round}"), projects)).await?;
+    let model = yardstick::Model::read(stage, &format!("team-operator-{round}")).await?;
+    let mut readiness = Readiness::follow(api);
+    let step = Step::new(format!("yardstick: {projects} projects"), projects);
+    let begun = Instant::now();
+    yardstick::create(stage, &model, &namespace, &step).await?;
+    let end = readiness.until(projects, "yardstick:").await?;
+    Ok(end.duration_since(begun))
+}
