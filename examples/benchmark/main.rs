@@ -39,9 +39,9 @@ use self::stage::Subject;
 #[derive(Debug, Parser)]
 #[command(name = "benchmark")]
 struct Arguments {
-    /// Projects of the largest fleet; it grows to that size in three steps
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000))]
-    projects: u32,
+    /// Projects of the largest fleet; it grows to that size in three steps [default: 10000; 400 with --quick]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    projects: Option<u32>,
     /// What is measured, separated by commas [default: everything]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<Section>,
@@ -129,7 +129,7 @@ async fn figures(arguments: &Arguments, subject: &Subject) -> anyhow::Result<(Ve
         figures.extend(restore::measure(subject, projects, deletions).await?);
     }
     if is_wanted(Section::Fleet) {
-        let largest = if quick { arguments.projects.min(400) } else { arguments.projects };
+        let largest = arguments.projects.unwrap_or(if quick { 400 } else { 10_000 });
         let seconds = |long, short| Duration::from_secs(if quick { short } else { long });
         let size = fleet::Size {
             projects: vec![largest / 100, largest / 10, largest],

@@ -24,6 +24,8 @@ use super::screen::Step;
 
 /// Namespace of the operator.
 pub(crate) const SYSTEM: &str = "composio-system";
+/// Namespace of the first project.
+const WARM_UP: &str = "team-first";
 /// Requests that the measurement itself has under way at once.
 pub(crate) const CONCURRENCY: usize = 16;
 /// How long one thing may take before the measurement is given up.
@@ -100,6 +102,23 @@ impl Stage {
         });
         organizations.create(&PostParams::default(), &from(organization)?).await?;
         Ok(stage)
+    }
+
+    /// One project, so that the organization's id is known from here on: when it becomes known, every project is looked at.
+    pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
+        self.add_namespace(WARM_UP).await?;
+        self.add_projects(vec![(WARM_UP.to_owned(), "first".to_owned())]).await?;
+        let operator = self.start(Run { namespaces: &[WARM_UP], ..Run::default() }).await?;
+        let api: Api<ComposioOrganization> = Api::namespaced(self.client.clone(), SYSTEM);
+        let begun = Instant::now();
+        loop {
+            let status = api.get("default").await?.status;
+            if status.is_some_and(|status| status.organization_id.is_some()) {
+                return operator.stop().await;
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the organization's id did not become known");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Adds a namespace.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use super::api_error::{failure, is_conflict, is_not_found};
+use super::cached::CachedProject;
 use super::context::Context;
 use super::finalizer;
 use super::ledger::FIELD_MANAGER;
@@ -29,7 +30,7 @@ pub struct InUse {
     /// while somebody adds.
     gate: RwLock<()>,
     /// Caches of the projects; set once.
-    projects: OnceLock<Vec<Store<ComposioProject>>>,
+    projects: OnceLock<Vec<Store<CachedProject>>>,
     /// Watched namespaces; empty is all.
     namespaces: Vec<String>,
 }
@@ -41,7 +42,7 @@ impl InUse {
     }
 
     /// Takes the caches of the watches over; once.
-    pub fn watched(&self, projects: Vec<Store<ComposioProject>>) {
+    pub fn watched(&self, projects: Vec<Store<CachedProject>>) {
         let _ = self.projects.set(projects);
     }
 
@@ -49,7 +50,7 @@ impl InUse {
     fn count(&self, organization: &str) -> usize {
         let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);
         projects
-            .filter(|project| finalizer::has(&**project) && organization_of(project) == organization)
+            .filter(|project| finalizer::has(&**project) && project.organization() == organization)
             .count()
     }
 }

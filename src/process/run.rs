@@ -27,10 +27,11 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::cached::CachedProject;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
-use crate::controller::in_use::{InUse, organization_of};
+use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::ReconcileMetrics;
@@ -46,11 +47,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Distance between two looks at something that start-up waits for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-type Projects = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
+type Projects = Arc<OnceLock<Vec<Store<CachedProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
 struct Watched {
-    projects: Api<DeserializeGuard<ComposioProject>>,
+    projects: Api<DeserializeGuard<CachedProject>>,
     secrets: Api<PartialObjectMeta<Secret>>,
     wake: BoxStream<'static, ObjectRef<ComposioProject>>,
 }
@@ -384,8 +385,8 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            if organization_of(&project) == name {
-                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            if project.organization() == name {
+                let _ = context.wake.projects.send(project.reference());
             }
         }
     }
@@ -425,7 +426,7 @@ async fn synced(
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
-    projects: Vec<Store<ComposioProject>>,
+    projects: Vec<Store<CachedProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));
     let (organizations, claims, projects) =

@@ -25,9 +25,10 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use self::gather::Facts;
+use super::cached::CachedProject;
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
@@ -50,15 +51,14 @@ const MOST_ACTIONS: usize = 20;
 /// The controller of one namespace (or of all): its cache, and the future that runs it.
 pub fn controller(
     context: Arc<Context>,
-    api: Api<DeserializeGuard<ComposioProject>>,
+    api: Api<DeserializeGuard<CachedProject>>,
     wake: impl Stream<Item = ObjectRef<ComposioProject>> + Send + 'static,
     workers: u16,
     stop: CancellationToken,
-) -> (Store<ComposioProject>, impl Future<Output = ()>) {
+) -> (Store<CachedProject>, impl Future<Output = ()>) {
     let (reader, writer) = store();
     let deletions = context.clone();
-    let bare = |metadata| ComposioProject { metadata, spec: ComposioProjectSpec::default(), status: None };
-    let changes = watch::objects(api, bare)
+    let changes = watch::objects(api, CachedProject::bare)
         .inspect(move |event| {
             if let Ok(Event::Delete(object)) = event {
                 deleted(&deletions, object);
@@ -69,7 +69,7 @@ pub fn controller(
         .predicate_filter(watch::relevance, PredicateConfig::default());
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(workers))
-        .reconcile_on(wake)
+        .reconcile_on(wake.map(|project| project.into_kind_unchecked(())))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
         .for_each(|_| futures::future::ready(()));
@@ -77,7 +77,7 @@ pub fn controller(
 }
 
 /// A resource is gone: whoever waits for its claim may go on, and what it left uncertain has to be settled.
-fn deleted(context: &Context, object: &ComposioProject) {
+fn deleted(context: &Context, object: &CachedProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
@@ -85,11 +85,18 @@ fn deleted(context: &Context, object: &ComposioProject) {
         let _ = context.wake.projects.send(waiter);
     }
     super::claims::wake_owned_by(context, &uid);
-    context.withdraw(organization_of(object), &uid);
-    context.wake_if_ending(organization_of(object));
+    context.withdraw(object.organization(), &uid);
+    context.wake_if_ending(object.organization());
 }
 
-async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Result<Action, Infallible> {
+async fn reconcile(cached: Arc<CachedProject>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let object = match cached.unpacked() {
+        Ok(object) => object,
+        Err(error) => {
+            warn!(%error, "an object of the cache cannot be read");
+            return Ok(Action::requeue(Context::jittered(context.observe_interval)));
+        }
+    };
     let span = info_span!(
         "project",
         object.namespace = object.namespace().unwrap_or_default(),

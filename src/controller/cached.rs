@@ -1,0 +1,164 @@
+//! A ComposioProject as the cache keeps it: what is looked up stands as it is, everything else is packed. Thousands of
+//! them are kept all the time, and each is read in full once in ten minutes.
+
+use std::borrow::Cow;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use serde::{Deserialize, Serialize};
+
+use crate::crd::{ComposioProject, ComposioProjectSpec, ComposioProjectStatus};
+
+/// Annotations of other programs are not kept: `kubectl apply` repeats the whole object in one.
+const ANNOTATIONS: &str = "composio.dev/";
+
+/// See the module. Watches read it from the ComposioProject that the API server sends.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "ComposioProject")]
+pub struct CachedProject {
+    /// Without managed fields, labels, owners, and the annotations of others.
+    metadata: ObjectMeta,
+    /// `spec.organizationRef.name`, where it is stated.
+    organization: Option<Box<str>>,
+    /// `spec.secret.name`, where it is stated.
+    secret: Option<Box<str>>,
+    /// Spec and status as JSON.
+    packed: Box<[u8]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Packed<'a> {
+    spec: Cow<'a, ComposioProjectSpec>,
+    status: Cow<'a, Option<ComposioProjectStatus>>,
+}
+
+impl TryFrom<ComposioProject> for CachedProject {
+    type Error = serde_json::Error;
+
+    fn try_from(object: ComposioProject) -> Result<Self, Self::Error> {
+        let ComposioProject { mut metadata, spec, status } = object;
+        let packed = Packed { spec: Cow::Borrowed(&spec), status: Cow::Borrowed(&status) };
+        let packed = serde_json::to_vec(&packed)?.into_boxed_slice();
+        metadata.managed_fields = None;
+        metadata.labels = None;
+        metadata.owner_references = None;
+        let ours = metadata.annotations.take().map(|annotations| {
+            annotations.into_iter().filter(|(name, _)| name.starts_with(ANNOTATIONS)).collect()
+        });
+        metadata.annotations =
+            ours.filter(|annotations: &std::collections::BTreeMap<_, _>| !annotations.is_empty());
+        let organization = spec.organization_ref.and_then(|reference| reference.name);
+        let secret = spec.secret.and_then(|secret| secret.name);
+        Ok(Self {
+            metadata,
+            organization: organization.map(String::into_boxed_str),
+            secret: secret.map(String::into_boxed_str),
+            packed,
+        })
+    }
+}
+
+impl CachedProject {
+    /// What there is of an object that cannot be read.
+    pub fn bare(metadata: ObjectMeta) -> Self {
+        Self { metadata, organization: None, secret: None, packed: Box::default() }
+    }
+
+    /// The whole object, but for what the cache does not keep of its metadata.
+    pub fn unpacked(&self) -> Result<ComposioProject, serde_json::Error> {
+        let metadata = self.metadata.clone();
+        if self.packed.is_empty() {
+            return Ok(ComposioProject { metadata, spec: ComposioProjectSpec::default(), status: None });
+        }
+        let Packed { spec, status } = serde_json::from_slice(&self.packed)?;
+        Ok(ComposioProject { metadata, spec: spec.into_owned(), status: status.into_owned() })
+    }
+
+    /// Name of the ComposioOrganization that it refers to.
+    pub fn organization(&self) -> &str {
+        self.organization.as_deref().unwrap_or("default")
+    }
+
+    /// Name of the Secret that it wants.
+    pub fn secret(&self) -> Cow<'_, str> {
+        self.secret.as_deref().map_or_else(|| Cow::Owned(self.name_any()), Cow::Borrowed)
+    }
+
+    /// Names it.
+    pub fn reference(&self) -> ObjectRef<ComposioProject> {
+        ObjectRef::from_obj(self).into_kind_unchecked(())
+    }
+}
+
+impl Resource for CachedProject {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        ComposioProject::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        ComposioProject::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        ComposioProject::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        ComposioProject::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn spec_status_and_what_is_ours_of_the_metadata_come_back_from_the_cache() {
+        let whole = json!({
+            "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioProject",
+            "metadata": {
+                "name": "shop", "namespace": "team-a", "uid": "u", "resourceVersion": "7", "generation": 2,
+                "finalizers": ["composio.dev/project"], "labels": {"app": "shop"},
+                "annotations": {
+                    "composio.dev/reconcile-requested-at": "now",
+                    "kubectl.kubernetes.io/last-applied-configuration": "{}"
+                }
+            },
+            "spec": {"organizationRef": {"name": "eu"}, "secret": {"name": "keys"}, "suspend": true},
+            "status": {"observedGeneration": 2, "binding": {"name": "keys"}}
+        });
+        let cached: CachedProject = serde_json::from_value(whole.clone()).unwrap();
+        assert_eq!((cached.organization(), &*cached.secret()), ("eu", "keys"));
+        let mut wanted: ComposioProject = serde_json::from_value(whole).unwrap();
+        wanted.metadata.labels = None;
+        wanted.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+        assert_eq!(cached.unpacked().unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_is_not_stated_has_its_default_in_the_cache_too() {
+        let plain = json!({
+            "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioProject",
+            "metadata": {"name": "shop", "namespace": "team-a"}, "spec": {}
+        });
+        let cached: CachedProject = serde_json::from_value(plain).unwrap();
+        assert_eq!((cached.organization(), &*cached.secret()), ("default", "shop"));
+        let bare = CachedProject::bare(cached.meta().clone());
+        assert_eq!(bare.unpacked().unwrap(), cached.unpacked().unwrap());
+    }
+}
