@@ -3,8 +3,8 @@
 //! came in order by itself. What happens is in `testbed::chaos`; this is its screen.
 //!
 //! ```text
-//! cargo run --release --example chaos -- --minutes 10
-//! cargo run --release --example chaos -- --minutes 10 --seed 42   # the same schedule again
+//! cargo chaos --minutes 10
+//! cargo chaos --minutes 10 --seed 42   # the same schedule again
 //! ```
 
 mod screen;
