@@ -1,12 +1,16 @@
 //! A ComposioProject as the cache keeps it: what is looked up stands as it is, everything else is packed. Thousands of
 //! them are kept all the time, and each is read in full once in ten minutes.
+//!
+//! One project says nearly the same as another, so each is packed as what differs from one of them.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
+use lz4_flex::block;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::{ComposioProject, ComposioProjectSpec, ComposioProjectStatus};
@@ -24,14 +28,51 @@ pub struct CachedProject {
     organization: Option<Box<str>>,
     /// `spec.secret.name`, where it is stated.
     secret: Option<Box<str>>,
-    /// Spec and status as JSON.
-    packed: Box<[u8]>,
+    /// Spec and status; absent where there is only the metadata.
+    packed: Option<Packed>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Packed<'a> {
+struct Content<'a> {
     spec: Cow<'a, ComposioProjectSpec>,
     status: Cow<'a, Option<ComposioProjectStatus>>,
+}
+
+/// JSON, compressed.
+#[derive(Debug, Clone)]
+struct Packed {
+    bytes: Box<[u8]>,
+    /// Whether the model is needed to read it.
+    by_model: bool,
+}
+
+/// The content of the first project of this process that was published: the dictionary for all that come after it. It
+/// holds no secret, as no ComposioProject does.
+static MODEL: OnceLock<Box<[u8]>> = OnceLock::new();
+
+impl Packed {
+    fn new(content: &Content<'_>) -> Result<Self, serde_json::Error> {
+        let text = serde_json::to_vec(content)?;
+        let model = match &*content.status {
+            Some(status) if status.binding.is_some() => {
+                Some(MODEL.get_or_init(|| text.clone().into_boxed_slice()))
+            }
+            _ => MODEL.get(),
+        };
+        let bytes = match model {
+            Some(model) => block::compress_prepend_size_with_dict(&text, model),
+            None => block::compress_prepend_size(&text),
+        };
+        Ok(Self { bytes: bytes.into_boxed_slice(), by_model: model.is_some() })
+    }
+
+    fn content(&self) -> anyhow::Result<Content<'static>> {
+        let text = match MODEL.get().filter(|_| self.by_model) {
+            Some(model) => block::decompress_size_prepended_with_dict(&self.bytes, model)?,
+            None => block::decompress_size_prepended(&self.bytes)?,
+        };
+        Ok(serde_json::from_slice(&text)?)
+    }
 }
 
 impl TryFrom<ComposioProject> for CachedProject {
@@ -39,8 +80,7 @@ impl TryFrom<ComposioProject> for CachedProject {
 
     fn try_from(object: ComposioProject) -> Result<Self, Self::Error> {
         let ComposioProject { mut metadata, spec, status } = object;
-        let packed = Packed { spec: Cow::Borrowed(&spec), status: Cow::Borrowed(&status) };
-        let packed = serde_json::to_vec(&packed)?.into_boxed_slice();
+        let packed = Packed::new(&Content { spec: Cow::Borrowed(&spec), status: Cow::Borrowed(&status) })?;
         metadata.managed_fields = None;
         metadata.labels = None;
         metadata.owner_references = None;
@@ -55,7 +95,7 @@ impl TryFrom<ComposioProject> for CachedProject {
             metadata,
             organization: organization.map(String::into_boxed_str),
             secret: secret.map(String::into_boxed_str),
-            packed,
+            packed: Some(packed),
         })
     }
 }
@@ -63,16 +103,16 @@ impl TryFrom<ComposioProject> for CachedProject {
 impl CachedProject {
     /// What there is of an object that cannot be read.
     pub fn bare(metadata: ObjectMeta) -> Self {
-        Self { metadata, organization: None, secret: None, packed: Box::default() }
+        Self { metadata, organization: None, secret: None, packed: None }
     }
 
     /// The whole object, but for what the cache does not keep of its metadata.
-    pub fn unpacked(&self) -> Result<ComposioProject, serde_json::Error> {
+    pub fn unpacked(&self) -> anyhow::Result<ComposioProject> {
         let metadata = self.metadata.clone();
-        if self.packed.is_empty() {
+        let Some(packed) = &self.packed else {
             return Ok(ComposioProject { metadata, spec: ComposioProjectSpec::default(), status: None });
-        }
-        let Packed { spec, status } = serde_json::from_slice(&self.packed)?;
+        };
+        let Content { spec, status } = packed.content()?;
         Ok(ComposioProject { metadata, spec: spec.into_owned(), status: status.into_owned() })
     }
 
@@ -148,6 +188,14 @@ mod tests {
         wanted.metadata.labels = None;
         wanted.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
         assert_eq!(cached.unpacked().unwrap(), wanted);
+
+        // The first that is published is the model of those after it, which differ in a few words.
+        wanted.spec.suspend = None;
+        wanted.status.get_or_insert_default().observed_generation = Some(3);
+        let next = CachedProject::try_from(wanted.clone()).unwrap();
+        assert_eq!(next.unpacked().unwrap(), wanted);
+        let sizes = [&cached, &next].map(|cached| cached.packed.as_ref().unwrap().bytes.len());
+        assert!(next.packed.as_ref().unwrap().by_model && sizes[1] < 40, "{sizes:?} bytes");
     }
 
     #[test]
