@@ -20,6 +20,7 @@ use super::clock::{BootInstant, ServerClock};
 use super::error::{classify, transport, unknown};
 use super::lead::Lead;
 use super::metrics::{CallMetrics, Operation};
+use super::roots::Roots;
 use crate::domain::answer::CallError;
 use crate::domain::key::ApiKey;
 
@@ -104,6 +105,7 @@ pub struct Client(Arc<Inner>, Lead, Lane);
 struct Inner {
     http: reqwest::Client,
     base: Url,
+    roots: Option<Roots>,
     limits: Limits,
     metrics: CallMetrics,
     clock: ServerClock,
@@ -113,11 +115,20 @@ struct Inner {
 }
 
 impl Client {
-    /// A client of `base` (without version). Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
-    pub fn new(base: Url, limits: Limits, metrics: CallMetrics) -> Result<Self, reqwest::Error> {
+    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    pub fn new(
+        base: Url,
+        roots: Option<Roots>,
+        limits: Limits,
+        metrics: CallMetrics,
+    ) -> Result<Self, reqwest::Error> {
         // A proxy is the way out of this machine, not to itself.
         let builder = reqwest::Client::builder();
         let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let builder = match &roots {
+            Some(roots) => builder.tls_certs_only(roots.certificates()?),
+            None => builder,
+        };
         let connecting = Arc::new(Semaphore::new(MOST_CONNECTING));
         let http = builder
             .user_agent(concat!("composio-operator/", env!("CARGO_PKG_VERSION")))
@@ -127,7 +138,7 @@ impl Client {
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
         let (clock, paused_until) = (ServerClock::default(), Mutex::default());
-        let inner = Inner { http, base, limits, metrics, clock, paused_until, connecting };
+        let inner = Inner { http, base, roots, limits, metrics, clock, paused_until, connecting };
         Ok(Self(Arc::new(inner), Lead::always(), Lane::Work))
     }
 
@@ -151,6 +162,11 @@ impl Client {
     /// Base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
         self.0.base.as_str().trim_end_matches('/')
+    }
+
+    /// The certificates that it trusts in place of the platform's.
+    pub fn roots(&self) -> Option<&Roots> {
+        self.0.roots.as_ref()
     }
 
     /// Now, in the server's time.

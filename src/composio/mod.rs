@@ -7,6 +7,7 @@ mod error;
 mod lead;
 mod metrics;
 mod projects;
+mod roots;
 mod settings;
 
 pub use self::client::{Announced, Client, Lane, Limits, is_loopback};
@@ -14,3 +15,4 @@ pub use self::clock::BootInstant;
 pub use self::lead::Lead;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};
 pub use self::projects::{ListedProject, ProjectDetail};
+pub use self::roots::Roots;

@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
-use super::api_error::failure;
+use super::api_error::{failure, is_forbidden, words};
 use super::context::Context;
 use super::header::HeaderNow;
 use super::ledger::{CLAIMS, ORGANIZATION_LABEL};
@@ -85,10 +85,11 @@ impl Context {
     }
 
     /// In a restored cluster namespaces have other UIDs. Each claim is given to the namespace of the same name; where there
-    /// is none yet, to the first that comes, for a resource of the same name.
+    /// is none yet, to the first that comes, for a resource of the same name. One that may not be read, as with namespaced
+    /// Roles one that is not watched, cannot be told from another of its name: its claims stay with the old one.
     async fn take_namespaces_over(&self, claims: &[String]) -> Result<(), Failure> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let mut known: BTreeMap<String, String> = BTreeMap::new();
+        let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
         for name in claims {
             let claim = self.ledger.get(name).await.map_err(|error| failure("reading a claim", &error))?;
             let record = match claim {
@@ -103,12 +104,22 @@ impl Context {
             let uid = if let Some(uid) = known.get(&owner.namespace) {
                 uid.clone()
             } else {
-                let found = namespaces.get_opt(&owner.namespace).await;
-                let found = found.map_err(|error| failure("reading a Namespace", &error))?;
-                let uid = found.and_then(|found| found.uid()).unwrap_or_default();
+                let uid = match namespaces.get_metadata_opt(&owner.namespace).await {
+                    Ok(found) => Some(found.and_then(|found| found.uid()).unwrap_or_default()),
+                    Err(error) if is_forbidden(&error) => {
+                        warn!(
+                            namespace = owner.namespace,
+                            error = words(&error),
+                            "a namespace may not be read, and its claims are left to grants"
+                        );
+                        None
+                    }
+                    Err(error) => return Err(failure("reading a Namespace", &error)),
+                };
                 known.insert(owner.namespace.clone(), uid.clone());
                 uid
             };
+            let Some(uid) = uid else { continue };
             if uid != owner.namespace_uid {
                 let claim = record.claim.clone().rebound(Owner { namespace_uid: uid, ..owner });
                 let written = self.ledger.update(&record, &claim, record.key.as_ref()).await;

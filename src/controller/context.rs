@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
+use super::scope::Namespaces;
 use super::secret_watch::Publications;
 use crate::composio::{CallMetrics, Lead, Limits};
 use crate::crd::{ComposioOrganization, ComposioProject};
@@ -57,6 +58,8 @@ pub struct Context {
     pub lead: Lead,
     /// Longest time between two looks at anything.
     pub observe_interval: Duration,
+    /// Labels of the namespaces.
+    pub namespaces: Namespaces,
     /// Which organizations are in use.
     pub in_use: InUse,
     /// Deletions within the hour.

@@ -15,7 +15,7 @@ use super::ledger::{Ledger, ORGANIZATION_LABEL, PHASE_LABEL};
 use super::organizations::Organization;
 use crate::crd::ComposioOrganization;
 use crate::domain::failure::Failure;
-use crate::domain::header::{Identity, Sight, identify};
+use crate::domain::header::{Header, Identity, Sight, identify};
 use crate::domain::ids::OrganizationId;
 
 /// What the probe has shown of the organization's id.
@@ -65,7 +65,12 @@ impl Context {
         let id = seen_id.or(pinned.filter(|_| has_shown)).cloned();
         organization.is_identified = id.is_some() || (stated.is_none() && pinned.is_none());
         organization.id.clone_from(&id);
-        let Some(id) = id else { return Ok(Identity::Accepted) };
+        let Some(id) = id else {
+            let stated = stated.as_ref();
+            return Ok(
+                stated.map_or(Identity::Accepted, |id| self.only_the_eldest(object, &header.header, id))
+            );
+        };
         let pinned = self
             .ledger
             .change_header(|header| {
@@ -83,10 +88,20 @@ impl Context {
                 .filter(|other| *other != name)
                 .for_each(|other| self.wake_organization(other));
         }
-        let others: Vec<_> = pinned.header.with_id(&id).collect();
-        Ok(self.organizations.elder(object, &others).map_or(Identity::Accepted, |elder| {
+        Ok(self.only_the_eldest(object, &pinned.header, &id))
+    }
+
+    /// Of two with one id the younger stops.
+    fn only_the_eldest(
+        &self,
+        object: &ComposioOrganization,
+        header: &Header,
+        id: &OrganizationId,
+    ) -> Identity {
+        let names: Vec<_> = header.with_id(id).collect();
+        self.organizations.elder(object, id, &names).map_or(Identity::Accepted, |elder| {
             Identity::Other(format!("ComposioOrganization {elder:?}, which is older, stands for {id}"))
-        }))
+        })
     }
 }
 

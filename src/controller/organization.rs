@@ -15,7 +15,6 @@ use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
-use url::Url;
 
 use super::context::Context;
 use super::guard::guarded;
@@ -23,10 +22,9 @@ use super::identity::Seen;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
-use crate::composio::Client;
 use crate::crd::{
-    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, GrantSpec, HeldStatus,
+    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, GrantSpec,
+    HeldStatus,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::brake::DEFAULT_LIMIT;
@@ -253,6 +251,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         // `identity`'s.
         organization_id: _,
         endpoint,
+        namespace_selector,
         project_name_template,
         project_defaults,
         limits,
@@ -272,14 +271,9 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         return Verdict::Not(reason, String::new(), Some(left));
     }
     let known = context.organizations.last(&name);
-    let url = endpoint.as_ref().and_then(|endpoint| endpoint.url.as_deref()).unwrap_or(DEFAULT_ENDPOINT);
-    let client = match known.as_ref().filter(|known| known.client.base_url() == url.trim_end_matches('/')) {
-        // Server time and pauses are kept.
-        Some(known) => known.client.clone(),
-        None => match client(context, url) {
-            Ok(client) => client,
-            Err(problem) => return Verdict::not(Reason::EndpointInvalid, format!("{url:?}: {problem}")),
-        },
+    let client = match context.client_of(endpoint.as_ref(), known.as_ref().map(|known| &known.client)).await {
+        Ok(client) => client,
+        Err(failure) => return Verdict::failed(failure),
     };
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
     let unasked = known.as_ref().filter(|known| is_ready && !is_due && known.key.is(&key));
@@ -299,6 +293,7 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         name,
         template: project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
+        selector: namespace_selector.clone(),
         permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
@@ -320,12 +315,6 @@ fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
     };
     let with_key = adoption == Some(AdoptionPolicy::WithKey);
     Permits { grants: grants.iter().filter_map(grant).collect(), with_key }
-}
-
-fn client(context: &Context, url: &str) -> Result<Client, String> {
-    let base = Url::parse(url).map_err(|error| error.to_string())?;
-    let client = Client::new(base, context.limits, context.call_metrics.clone());
-    client.map(|client| client.led_by(context.lead.clone())).map_err(|error| error.to_string())
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use crate::composio::{BootInstant, Client};
-use crate::crd::{ComposioOrganization, RECONCILE_ANNOTATION};
+use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
@@ -32,6 +32,8 @@ pub struct Organization {
     pub defaults: Settings,
     /// `spec.grants` and `spec.adoption`.
     pub permits: Permits,
+    /// `spec.namespaceSelector`; which namespaces are meant is decided by the object's own.
+    pub selector: Option<NamespaceSelectorSpec>,
     /// Client of its endpoint.
     pub client: Client,
     /// Its key.
@@ -199,14 +201,22 @@ impl Organizations {
         }
     }
 
-    /// The name of one of these that is older than `object`, by time and then by UID.
-    pub fn elder(&self, object: &ComposioOrganization, names: &[&str]) -> Option<String> {
+    /// The name of one that stands for `id` and is older than `object`, by time and then by UID. `names` have shown the id;
+    /// those whose spec states it have not, as long as the organization has no project.
+    pub fn elder(
+        &self,
+        object: &ComposioOrganization,
+        id: &OrganizationId,
+        names: &[&str],
+    ) -> Option<String> {
         let age =
             |object: &ComposioOrganization| (object.creation_timestamp().map(|born| born.0), object.uid());
         let objects = self.objects.get().map(Store::state).unwrap_or_default();
         let is_elder = |other: &&Arc<ComposioOrganization>| {
             let name = other.name_any();
-            name != object.name_any() && names.contains(&name.as_str()) && age(other) < age(object)
+            let states_it = other.spec.organization_id.as_deref() == Some(id.as_str());
+            let stands_for_it = states_it || names.contains(&name.as_str());
+            name != object.name_any() && stands_for_it && age(other) < age(object)
         };
         objects.iter().find(is_elder).map(|elder| elder.name_any())
     }
@@ -227,8 +237,8 @@ impl Organizations {
                 let all = |known: &Organization| {
                     (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
                 };
-                (&now.defaults, now.client.base_url(), all(now))
-                    != (&before.defaults, before.client.base_url(), all(before))
+                (&now.defaults, &now.selector, now.client.base_url(), all(now))
+                    != (&before.defaults, &before.selector, before.client.base_url(), all(before))
             }
             (State::Ready(_), _) => true,
             _ => false,

@@ -6,19 +6,21 @@ mod definition;
 mod organization;
 mod project;
 mod rules;
+mod scope;
 mod secret;
 mod settings;
 mod takeover;
 
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
-    ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint,
-    HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
+    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
     KeyStatus, OrganizationRef, ProjectStatus,
 };
+pub use self::scope::{LabelConditionSpec, LabelOperator, NamespaceSelectorSpec};
 pub use self::secret::{EntryNamesSpec, SecretSpec};
 pub use self::settings::{LogVisibility, SettingsSpec};
 pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{AdoptionPolicy, GrantSpec, SettingsSpec, rules};
+use super::{AdoptionPolicy, GrantSpec, NamespaceSelectorSpec, SettingsSpec, rules};
 
 /// Base URL of the API where `spec.endpoint.url` is absent (API 2).
 pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
@@ -63,6 +63,11 @@ pub struct ComposioOrganizationSpec {
     /// Where the API is. Default: https://backend.composio.dev.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// In which namespaces ComposioProjects may refer to this organization, by the labels of the namespaces. In a namespace
+    /// that loses its labels, projects and Secrets stay as they are and are not looked after until it gets them back.
+    /// Default: every namespace. The operator's own is never one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<NamespaceSelectorSpec>,
     /// How a project's name at Composio is made: {name} stands for spec.projectName or the name of the
     /// ComposioProject, {namespace} for its namespace; the rest are characters of [a-zA-Z0-9_-]. Must contain {name}.
     /// Default: {name}. Cannot be changed.
@@ -110,6 +115,10 @@ pub struct KeySecretRef {
 /// Where the API is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.caBundleRef) || !has(self.url) || !self.url.startsWith('http://')")
+        .message("must be absent, because url begins with http://: no certificate is checked").field_path(".caBundleRef").reason(Reason::FieldValueForbidden)
+)]
 pub struct Endpoint {
     /// Base URL without the version: https, or http for loopback addresses and *.svc names only; no user, query or
     /// fragment. Default: https://backend.composio.dev.
@@ -126,6 +135,25 @@ pub struct Endpoint {
             .message("must not end in the version of the API, such as /api/v3: the operator adds it")
     )]
     pub url: Option<String>,
+    /// The certificates that the endpoint is trusted by, in place of the platform's: only what they have signed is trusted.
+    /// Changes are picked up with the next look at the organization. Default: the platform's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<CaBundleRef>,
+}
+
+/// Names an entry of a ConfigMap in the same namespace, with one or more certificates in PEM form.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaBundleRef {
+    /// Name of the ConfigMap.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+    /// Entry of the ConfigMap. Default: ca.crt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::entry_name())]
+    pub key: Option<String>,
 }
 
 /// What applies to every project unless it states otherwise.

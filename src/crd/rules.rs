@@ -59,13 +59,24 @@ pub(super) fn entry_names() -> Rule {
     )
 }
 
-/// For a map whose keys become labels or annotations.
+/// The name of a label or annotation.
+pub(super) fn qualified_name() -> Rule {
+    Rule::new(is_qualified_name("self")).message(
+        "must be such as team or example.com/team, with at most 253 and 63 characters before and after the slash",
+    )
+}
+
+fn is_qualified_name(name: &str) -> String {
+    format!(
+        "{name}.matches('^({DNS_SUBDOMAIN}/)?[A-Za-z0-9]([-_.A-Za-z0-9]{{0,61}}[A-Za-z0-9])?$') \
+         && {name}.indexOf('/') <= 253"
+    )
+}
+
+/// For a map whose keys are names of labels or annotations.
 pub(super) fn qualified_names() -> Rule {
     every_key(
-        &format!(
-            "name.matches('^({DNS_SUBDOMAIN}/)?[A-Za-z0-9]([-_.A-Za-z0-9]{{0,61}}[A-Za-z0-9])?$') \
-             && name.indexOf('/') <= 253"
-        ),
+        &is_qualified_name("name"),
         "names must be such as team or example.com/team, with at most 253 and 63 characters before and after the slash",
     )
 }

@@ -66,7 +66,9 @@ pub struct EntryNamesSpec {
 }
 
 /// `labels:` with nothing behind it, usual in Helm charts, means none; the API server keeps it as `null`.
-fn null_as_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+pub(super) fn null_as_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

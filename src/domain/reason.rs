@@ -47,12 +47,13 @@ pub enum Reason {
     EndpointInvalid,
     OrganizationMismatch,
     LedgerMoved,
+    WrongNamespace,
     InUse,
 }
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 40] = [
+    pub const ALL: [Reason; 41] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -92,6 +93,7 @@ impl Reason {
         Reason::EndpointInvalid,
         Reason::OrganizationMismatch,
         Reason::LedgerMoved,
+        Reason::WrongNamespace,
         Reason::InUse,
     ];
 
@@ -155,6 +157,9 @@ impl Reason {
             Reason::LedgerMoved => {
                 "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
             }
+            Reason::WrongNamespace => {
+                "a ComposioOrganization is honoured in the operator's own namespace only"
+            }
             Reason::InUse => "the organization is being deleted and still has projects to delete",
         }
     }
@@ -169,9 +174,9 @@ impl Reason {
             Reason::InternalError => Some("report the operator's log to its maintainers"),
             Reason::OrganizationNotReady => Some("see the conditions of the ComposioOrganization"),
             Reason::OrganizationNotFound => Some("create it, or correct spec.organizationRef.name"),
-            Reason::NamespaceNotAllowed => {
-                Some("create the resource in another namespace than the operator's")
-            }
+            Reason::NamespaceNotAllowed => Some(
+                "create the resource in another namespace, or have the operator's administrator allow this one; the operator's own is never allowed",
+            ),
             Reason::SpecInvalid | Reason::SpecRejected => Some("correct the spec"),
             Reason::NameTaken => Some(
                 "choose another name, or ask the organization's administrator whose project it is; with a grant, \
@@ -218,15 +223,18 @@ impl Reason {
             Reason::KeySecretMissing => Some("create the Secret, or correct spec.apiKeySecretRef"),
             Reason::KeyInvalid => Some("put a valid organization access token into the Secret"),
             Reason::EndpointUnreachable => {
-                Some("check spec.endpoint.url, the network and the proxy settings")
+                Some("check spec.endpoint with its certificates, the network and the proxy settings")
             }
-            Reason::EndpointInvalid => Some("correct spec.endpoint.url"),
+            Reason::EndpointInvalid => Some("correct spec.endpoint, or the certificates that it refers to"),
             Reason::OrganizationMismatch => Some(
                 "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
             ),
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
+            Reason::WrongNamespace => {
+                Some("create it in that namespace, together with its Secret, and delete this one")
+            }
             Reason::InUse => Some(
                 "delete those ComposioProjects, or set their spec.deletionPolicy to Retain to keep the projects",
             ),
@@ -269,6 +277,7 @@ impl Reason {
                 | Reason::EndpointInvalid
                 | Reason::OrganizationMismatch
                 | Reason::LedgerMoved
+                | Reason::WrongNamespace
         )
     }
 

@@ -79,7 +79,8 @@ pub struct Settings {
         value_parser = namespace
     )]
     pub namespace: String,
-    /// Namespaces whose ComposioProjects are managed, separated by commas [default: all]
+    /// Namespaces whose ComposioProjects are managed, separated by commas; Roles in them and in the operator's own suffice
+    /// then [default: all]
     #[arg(
         long,
         env = "COMPOSIO_OPERATOR_WATCH_NAMESPACES",

@@ -77,6 +77,21 @@ fn organizations() -> Vec<Value> {
     let mut manifests = vec![
         with("suspend", json!(true)),
         with("endpoint", json!({})),
+        with("endpoint", json!({"caBundleRef": {"name": "corp-ca"}})),
+        with(
+            "endpoint",
+            json!({"url": "https://composio.corp", "caBundleRef": {"name": "a.b", "key": "ca.pem"}}),
+        ),
+        with("namespaceSelector", json!({})),
+        with("namespaceSelector", json!({"matchLabels": null, "matchExpressions": null})),
+        with("namespaceSelector", largest_selector()),
+        with(
+            "namespaceSelector",
+            json!({"matchExpressions": [
+                {"key": "a", "operator": "Exists"}, {"key": "b", "operator": "DoesNotExist", "values": []},
+                {"key": "c", "operator": "NotIn", "values": [""]}, {"key": "a", "operator": "In", "values": ["x"]},
+            ]}),
+        ),
         with("adoption", json!("ByGrant")),
         with("adoption", json!("WithKey")),
         with("grants", json!([])),
@@ -95,7 +110,7 @@ fn organizations() -> Vec<Value> {
         organization(json!({
             "apiKeySecretRef": {"name": "composio-org", "key": null},
             "endpoint": null, "projectNameTemplate": null, "projectDefaults": {"settings": null}, "suspend": null,
-            "grants": null,
+            "grants": null, "namespaceSelector": null,
         })),
     ];
     manifests.extend(
@@ -170,6 +185,14 @@ fn projects() -> Vec<Value> {
     ];
     manifests.extend(texts.map(|text| secret(json!({"template": {".env": text}}))));
     manifests
+}
+
+fn largest_selector() -> Value {
+    let key = |number: usize| format!("{number:0>253}/{}", "a".repeat(63));
+    let value = "a".repeat(63);
+    let labels: Map<_, _> = (0..32).map(|number| (key(number), json!(value))).collect();
+    let condition = |number: usize| json!({"key": key(number), "operator": "In", "values": vec![&value; 64]});
+    json!({"matchLabels": labels, "matchExpressions": (0..32).map(condition).collect::<Vec<_>>()})
 }
 
 /// So many grants, each as large as it may be.

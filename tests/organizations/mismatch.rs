@@ -80,6 +80,26 @@ async fn a_stated_id_that_the_key_does_not_show_stops_everything_before_the_firs
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_state_one_id_the_younger_stalls_also_before_there_is_a_project() {
+    let mut world = World::without_operator().await;
+    let (id, key) = (world.organization.id.clone(), world.organization.key.clone());
+    world.add_organization("default", &key, json!({"organizationId": id})).await;
+    world.start_operator().await;
+    world.organization_ready("default").await;
+    let second = world.control.add_organization_key(&id);
+    world.add_organization("younger", &second, json!({"organizationId": id})).await;
+    let object = world.organization_reaches("younger", "False", "OrganizationMismatch").await;
+    assert!(message(&object).contains("\"default\""), "{}", message(&object));
+    world.apply("shop", json!({"organizationRef": {"name": "younger"}})).await;
+    world.not_ready("shop", "OrganizationNotReady").await;
+    assert_eq!(mutations(&world), 0);
+    organizations(&world).delete("default", &DeleteParams::default()).await.unwrap();
+    world.organization_ready("younger").await;
+    world.ready("shop").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_with_one_organization_the_younger_stalls_until_the_older_is_gone() {
     let world = World::start().await;
     world.apply("shop", json!({})).await;

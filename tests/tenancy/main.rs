@@ -13,6 +13,7 @@ mod deletion;
 mod names;
 mod namespaces;
 mod scene;
+mod scope;
 mod secrets;
 mod spec;
 mod status;

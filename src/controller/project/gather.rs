@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
 
 use super::adopt;
@@ -169,12 +169,9 @@ async fn earlier(
 /// The owner that this resource would write into a claim. The Namespace is read live, after the resource: if it was
 /// made again meanwhile, the resource is gone and its writes are refused.
 async fn owner(context: &Context, desired: &Desired) -> Result<Owner, Failure> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace =
-        api.get(&desired.namespace).await.map_err(|error| failure("reading the Namespace", &error))?;
     Ok(Owner {
         namespace: desired.namespace.clone(),
-        namespace_uid: namespace.uid().unwrap_or_default(),
+        namespace_uid: context.uid_in_scope(&desired.namespace, &desired.organization).await?,
         name: desired.name.clone(),
         uid: desired.uid.clone(),
     })

@@ -37,7 +37,7 @@ use crate::composio::BootInstant;
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
-use crate::domain::plan::{Step, Wish, plan, validate};
+use crate::domain::plan::{Scope, Step, Wish, plan, validate};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverSpec;
@@ -130,13 +130,15 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         return Box::pin(delete::pass(context, object, facts)).await;
     }
     context.leads()?;
-    keep_finalizer(context, object, facts).await?;
+    let namespace = object.namespace().unwrap_or_default();
+    let scope = context.scope(&namespace, organization_of(object)).await?;
+    keep_finalizer(context, object, &scope, facts).await?;
     let mut done = Pass::default();
     let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
     let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
         context.leads()?;
-        let wish = wish(context, object);
+        let wish = wish(object, &scope);
         let view = context.organizations.view(&wish.organization);
         let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
@@ -166,17 +168,17 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     Err(Failure::transient("there was always something left to do"))
 }
 
-/// The finalizer is there before anything that it stands for, and not where everything is retained. In the operator's own
-/// namespace nothing is ever made.
+/// The finalizer is there before anything that it stands for, and not where everything is retained. Where nothing may be
+/// made, none is added; what has one keeps it, except in the operator's own namespace.
 async fn keep_finalizer(
     context: &Context,
     object: &ComposioProject,
+    scope: &Scope,
     facts: &mut Facts,
 ) -> Result<(), Failure> {
     let deletes = object.spec.deletion_policy.is_some_and(|policy| policy != DeletionPolicy::Retain);
-    let is_wanted = deletes && object.namespace().as_ref() != Some(&context.namespace);
-    match (finalizer::has(object), is_wanted) {
-        (false, true) => {
+    match (finalizer::has(object), deletes && *scope != Scope::Own) {
+        (false, true) if *scope == Scope::Allowed => {
             let _in_use = context.use_organization(organization_of(object)).await?;
             facts.object = Some(finalizer::add(&context.client, object).await?);
         }
@@ -190,7 +192,7 @@ async fn keep_finalizer(
 }
 
 /// The spec with its defaults, which stand here and in the descriptions of the fields. Destructured without `..`.
-fn wish(context: &Context, object: &ComposioProject) -> Wish {
+fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
     let ComposioProjectSpec {
         organization_ref,
         project_name,
@@ -205,7 +207,7 @@ fn wish(context: &Context, object: &ComposioProject) -> Wish {
     let secret = secret.clone().unwrap_or_default();
     let status = object.status.as_ref().and_then(|status| status.project.as_ref());
     Wish {
-        is_in_own_namespace: namespace == context.namespace,
+        scope: scope.clone(),
         uid: object.uid().unwrap_or_default(),
         organization: organization_ref
             .as_ref()

@@ -25,7 +25,7 @@ pub(crate) use self::create::name_taken;
 pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
-pub use self::validate::{Wish, validate};
+pub use self::validate::{Scope, Wish, validate};
 use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
 use super::reason::Reason;

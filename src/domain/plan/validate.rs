@@ -20,8 +20,8 @@ pub struct Wish {
     pub name: String,
     /// UID of the resource.
     pub uid: String,
-    /// It is in the operator's own namespace.
-    pub is_in_own_namespace: bool,
+    /// Whether it may be in its namespace.
+    pub scope: Scope,
     /// Name of the ComposioOrganization.
     pub organization: String,
     /// `spec.projectName` or the name of the resource.
@@ -40,16 +40,28 @@ pub struct Wish {
     pub known_as: Option<String>,
 }
 
+/// Whether resources of a namespace may refer to an organization.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// They may.
+    Allowed,
+    /// It is the operator's own, where nothing is ever made.
+    Own,
+    /// The organization does not serve it; why.
+    Excluded(String),
+}
+
 /// Validates; `Err` is the step that the pass ends with instead.
 pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, Step> {
     let wait = |reason, detail: String| {
         if wish.is_suspended { suspended() } else { Step::Wait(reason, detail, WATCHED) }
     };
-    if wish.is_in_own_namespace {
-        return Err(Step::Stall(
-            Reason::NamespaceNotAllowed,
-            format!("{:?} is the operator's own", wish.namespace),
-        ));
+    let not_allowed = |detail| Err(Step::Stall(Reason::NamespaceNotAllowed, detail));
+    match &wish.scope {
+        Scope::Allowed => {}
+        Scope::Own => return not_allowed(format!("{:?} is the operator's own", wish.namespace)),
+        Scope::Excluded(_) if wish.is_suspended => return Err(suspended()),
+        Scope::Excluded(why) => return not_allowed(why.clone()),
     }
     let facts = match organization {
         OrganizationView::Ready(facts) => facts,
@@ -96,4 +108,55 @@ fn check_templates(templates: &BTreeMap<String, String>, project_name: &ProjectN
         render(template, &values).map_err(|problem| format!("spec.secret.template[{entry:?}]: {problem}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::world::EntryNames;
+
+    fn wish(scope: Scope, is_suspended: bool) -> Wish {
+        let text = str::to_owned;
+        let entries = EntryNames { api_key: text("KEY"), project_id: text("ID"), base_url: None };
+        Wish {
+            namespace: text("team"),
+            name: text("shop"),
+            uid: text("u"),
+            scope,
+            organization: text("default"),
+            project_name: text("shop"),
+            settings: Settings::default(),
+            secret: SecretWish {
+                name: text("shop"),
+                entries,
+                template: BTreeMap::new(),
+                labels: BTreeMap::new(),
+                annotations: BTreeMap::new(),
+            },
+            is_suspended,
+            deletion_policy: DeletionPolicy::Retain,
+            take_over: TakeOverSpec::default(),
+            known_as: None,
+        }
+    }
+
+    fn reason(scope: &Scope, is_suspended: bool) -> Option<Reason> {
+        match validate(wish(scope.clone(), is_suspended), &OrganizationView::NotFound) {
+            Err(Step::Stall(reason, _) | Step::Wait(reason, ..)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_scope_comes_before_the_organization_and_after_suspension() {
+        let excluded = Scope::Excluded("labels".to_owned());
+        assert_eq!(reason(&Scope::Allowed, false), Some(Reason::OrganizationNotFound));
+        assert_eq!(reason(&excluded, false), Some(Reason::NamespaceNotAllowed));
+        assert_eq!(reason(&excluded, true), Some(Reason::Suspended));
+        assert_eq!(
+            reason(&Scope::Own, true),
+            Some(Reason::NamespaceNotAllowed),
+            "nothing is ever made there"
+        );
+    }
 }

@@ -6,10 +6,19 @@ use super::{Wrong, wrong};
 use crate::cluster::{manifest, organization};
 
 pub(super) fn rows() -> Vec<Wrong> {
-    [shape(), key_secret(), endpoint(), name_template(), grants(), identity_and_limits()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        shape(),
+        key_secret(),
+        endpoint(),
+        ca_bundle(),
+        selector(),
+        name_template(),
+        grants(),
+        identity_and_limits(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn shape() -> Vec<Wrong> {
@@ -79,6 +88,80 @@ fn endpoint() -> Vec<Wrong> {
         (&long, &["Too long: may not be more than 512 bytes"]),
     ];
     rows.map(|(url, says)| wrong(with("endpoint", json!({"url": url})), "spec.endpoint.url", says)).into()
+}
+
+fn ca_bundle() -> Vec<Wrong> {
+    let bundle = |url: &str, bundle: Value| with("endpoint", json!({"url": url, "caBundleRef": bundle}));
+    let named = |name: &str, key: &str| bundle("https://example.com", json!({"name": name, "key": key}));
+    let (reference, name) = ("spec.endpoint.caBundleRef", "spec.endpoint.caBundleRef.name");
+    vec![
+        wrong(
+            bundle("http://composio.team.svc", json!({"name": "corp-ca"})),
+            reference,
+            &["must be absent, because url begins with http://"],
+        ),
+        wrong(bundle("https://example.com", json!({"key": "ca.crt"})), name, &["Required value"]),
+        wrong(named("Corp_CA", "ca.crt"), name, &["must be lower-case letters, digits, dashes and dots"]),
+        wrong(
+            named("corp-ca", "../ca"),
+            "spec.endpoint.caBundleRef.key",
+            &["must have characters of [-._a-zA-Z0-9] only"],
+        ),
+    ]
+}
+
+fn selector() -> Vec<Wrong> {
+    const NONE: &[&str] = &["must have at least one value, because operator is In or NotIn"];
+    const SOME: &[&str] = &["must be absent, because operator is Exists or DoesNotExist"];
+    let selector = |selector: Value| with("namespaceSelector", selector);
+    let labels = |labels: Value| selector(json!({"matchLabels": labels}));
+    let condition = |condition: Value| selector(json!({"matchExpressions": [condition]}));
+    let (key, operator, values) = (
+        "spec.namespaceSelector.matchExpressions[0].key",
+        "spec.namespaceSelector.matchExpressions[0].operator",
+        "spec.namespaceSelector.matchExpressions[0].values",
+    );
+    let one = json!({"key": "team", "operator": "Exists"});
+    let compared = |operator: &str, values: Value| {
+        condition(json!({"key": "team", "operator": operator, "values": values}))
+    };
+    vec![
+        wrong(labels(json!({"my team": "a"})), "spec.namespaceSelector.matchLabels", &["refused: my team"]),
+        wrong(
+            labels(json!({"team": "a b"})),
+            "spec.namespaceSelector.matchLabels[team]",
+            &["must be empty, or characters"],
+        ),
+        wrong(condition(json!({"operator": "Exists"})), key, &["Required value"]),
+        wrong(
+            condition(json!({"key": "a/b/c", "operator": "Exists"})),
+            key,
+            &["must be such as team or example.com/team"],
+        ),
+        wrong(condition(json!({"key": "team"})), operator, &["Required value"]),
+        wrong(compared("Equals", json!(["a"])), operator, &["Unsupported value"]),
+        wrong(condition(json!({"key": "team", "operator": "In"})), values, NONE),
+        wrong(compared("In", json!([])), values, NONE),
+        wrong(condition(json!({"key": "team", "operator": "NotIn"})), values, NONE),
+        wrong(compared("Exists", json!(["a"])), values, SOME),
+        wrong(compared("DoesNotExist", json!(["a"])), values, SOME),
+        wrong(
+            compared("In", json!(["a b"])),
+            "spec.namespaceSelector.matchExpressions[0].values[0]",
+            &["must be empty, or characters"],
+        ),
+        wrong(compared("In", json!(vec!["a"; 65])), values, &["must have at most 64 items"]),
+        wrong(
+            selector(json!({"matchExpressions": vec![one; 33]})),
+            "spec.namespaceSelector.matchExpressions",
+            &["must have at most 32 items"],
+        ),
+        wrong(
+            selector(json!({"names": ["shop"]})),
+            "spec.namespaceSelector.names",
+            &["unknown field", "field not declared in schema"],
+        ),
+    ]
 }
 
 fn name_template() -> Vec<Wrong> {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
-use composio_operator::domain::plan::{Step, Wish, validate};
+use composio_operator::domain::plan::{Scope, Step, Wish, validate};
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
 use composio_operator::domain::world::{ClaimView, OrganizationFacts, OrganizationView, Pass};
 
@@ -181,7 +181,7 @@ fn wish(key: Key, object: &Resource) -> Wish {
         uid: object.uid.clone(),
         deletion_policy: spec.policy,
         take_over: TakeOverSpec { adopt: None, on_missing: spec.on_missing, suspicion: suspicion(object) },
-        is_in_own_namespace: false,
+        scope: Scope::Allowed,
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings_of(spec.settings),

@@ -7,4 +7,5 @@ pub mod controlplane;
 pub mod emulator;
 pub mod eventually;
 pub mod proxy;
+pub mod tls;
 pub mod world;

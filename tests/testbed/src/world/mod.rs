@@ -4,6 +4,7 @@
 mod check;
 mod child;
 mod operator;
+mod rights;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct World {
     pub superseded_retention: Duration,
     operator: Option<Running>,
     is_led_by_lease: bool,
+    is_cluster_wide: bool,
     is_finished: bool,
 }
 
@@ -91,6 +93,7 @@ impl World {
             superseded_retention: Duration::from_hours(1),
             operator: None,
             is_led_by_lease: false,
+            is_cluster_wide: false,
             is_finished: false,
         };
         history.permit_ledger(&world.system);

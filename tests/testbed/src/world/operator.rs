@@ -23,6 +23,9 @@ impl World {
     pub fn settings(&self) -> Settings {
         let mut watch_namespaces = vec![self.namespace.clone(), self.system.clone()];
         watch_namespaces.extend(self.others.iter().cloned());
+        if self.is_cluster_wide {
+            watch_namespaces.clear();
+        }
         Settings {
             namespace: self.system.clone(),
             watch_namespaces,
@@ -47,6 +50,11 @@ impl World {
     /// Operators that are started from now on elect their leader.
     pub fn lead_by_lease(&mut self) {
         self.is_led_by_lease = true;
+    }
+
+    /// Operators that are started from now on manage every namespace. Nothing else may run on this control plane then.
+    pub fn watch_everything(&mut self) {
+        self.is_cluster_wide = true;
     }
 
     /// Starts an operator in process and waits until it is ready.
