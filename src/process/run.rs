@@ -410,8 +410,8 @@ fn wake_projects_in(
     move |namespaces| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
             let is_in = project.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
-            if is_in && context.is_selective(organization_of(&project)) {
-                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            if is_in && context.is_selective(project.organization()) {
+                let _ = context.wake.projects.send(project.reference());
             }
         }
     }
