@@ -134,7 +134,7 @@ async fn figures(arguments: &Arguments, subject: &Subject) -> anyhow::Result<(Ve
         let size = fleet::Size {
             projects: vec![largest / 100, largest / 10, largest],
             foreign: if quick { 1_000 } else { 50_000 },
-            idle: seconds(120, 10),
+            idle: seconds(120, 20),
             revoked: seconds(60, 10),
         };
         let (more, points) = fleet::measure(subject, &size).await?;

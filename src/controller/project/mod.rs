@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::Event;
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
@@ -58,15 +58,12 @@ pub fn controller(
 ) -> (Store<CachedProject>, impl Future<Output = ()>) {
     let (reader, writer) = store();
     let deletions = context.clone();
-    let changes = watch::objects(api, CachedProject::bare)
-        .inspect(move |event| {
-            if let Ok(Event::Delete(object)) = event {
-                deleted(&deletions, object);
-            }
-        })
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(watch::relevance, PredicateConfig::default());
+    let events = watch::objects(api, CachedProject::bare).inspect(move |event| {
+        if let Ok(Event::Delete(object)) = event {
+            deleted(&deletions, object);
+        }
+    });
+    let changes = watch::cached(events, reader.clone(), writer);
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(workers))
         .reconcile_on(wake.map(|project| project.into_kind_unchecked(())))
