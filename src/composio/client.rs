@@ -1,9 +1,9 @@
-//! The one `call`: send gate, deadline, headers, classification, metrics, server time, the pause after a 429. One client
-//! per ComposioOrganization; the credential comes as a value with each call.
+//! The one `call`: budget, send gate, deadline, headers, classification, metrics, server time. One client per
+//! ComposioOrganization; the credential comes as a value with each call.
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,20 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::debug;
 use url::{Host, Url};
 
+use super::budget::{Permit, SharedBudget};
 use super::clock::{BootInstant, ServerClock};
 use super::error::{classify, transport, unknown};
 use super::lead::Lead;
 use super::metrics::{CallMetrics, Operation};
 use super::roots::Roots;
 use crate::domain::answer::CallError;
+use crate::domain::budget::{Lane, PATIENCE};
 use crate::domain::key::ApiKey;
 
 /// Longest body that is read, in bytes: fifty projects are about 40 KiB.
 const LONGEST_BODY: usize = 4 << 20;
-/// Pause after a 429 without `Retry-After`; the window of the API is a minute (API 9).
-const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
+/// How long a page waits for the budget that continues a walk: a walk that is cut has to begin anew.
+const NEXT_PAGE: Duration = Duration::from_secs(30);
 /// How long an answer is still taken after its deadline. A process that was stopped finds the deadline passed and the
 /// answer there, both at once; then the answer counts, for it may carry a key that is shown once.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -55,9 +57,21 @@ impl Limits {
     }
 }
 
-/// A claim has announced the mutation; the look that decided it, and dated the announcement, was begun at this time.
+/// A claim has announced the mutation, for which the budget has room; the look that decided it, and dated the
+/// announcement, was begun at this time.
 #[derive(Debug, Clone, Copy)]
-pub struct Announced(pub BootInstant);
+pub struct Announced {
+    begun: BootInstant,
+    /// Proves that it is counted.
+    _permit: Permit,
+}
+
+impl Announced {
+    /// On the ground of a look begun at this time.
+    pub fn new(begun: BootInstant, permit: Permit) -> Self {
+        Self { begun, _permit: permit }
+    }
+}
 
 /// One credential, in the header that matches its kind (API 3).
 pub(super) enum Credential<'a> {
@@ -89,18 +103,14 @@ pub(super) struct Reply {
     pub(super) request_id: String,
 }
 
-/// What a call is for; decides whose turn it is when the organization's budget is short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Something waits for it.
-    Work,
-    /// A look that nobody waits for: sweeps, settings that are read again, probes.
-    Observe,
-}
-
 /// Client of one endpoint; cheap to clone.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>, Lead, Lane);
+pub struct Client {
+    inner: Arc<Inner>,
+    budget: SharedBudget,
+    lead: Lead,
+    lane: Lane,
+}
 
 struct Inner {
     http: reqwest::Client,
@@ -109,18 +119,19 @@ struct Inner {
     limits: Limits,
     metrics: CallMetrics,
     clock: ServerClock,
-    paused_until: Mutex<Option<Instant>>,
     /// A permit is out for each connection that is being made.
     connecting: Arc<Semaphore>,
 }
 
 impl Client {
-    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
+    /// A client of `base` (without version), which is trusted by `roots` or, without them, by the platform's. Redirects
+    /// are never followed; `HTTPS_PROXY` and `NO_PROXY` are honoured.
     pub fn new(
         base: Url,
         roots: Option<Roots>,
         limits: Limits,
         metrics: CallMetrics,
+        budget: SharedBudget,
     ) -> Result<Self, reqwest::Error> {
         // A proxy is the way out of this machine, not to itself.
         let builder = reqwest::Client::builder();
@@ -137,53 +148,57 @@ impl Client {
             .connector_layer(GlobalConcurrencyLimitLayer::with_semaphore(connecting.clone()))
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
-        let (clock, paused_until) = (ServerClock::default(), Mutex::default());
-        let inner = Inner { http, base, roots, limits, metrics, clock, paused_until, connecting };
-        Ok(Self(Arc::new(inner), Lead::always(), Lane::Work))
+        let clock = ServerClock::default();
+        let inner = Arc::new(Inner { http, base, roots, limits, metrics, clock, connecting });
+        Ok(Self { inner, budget, lead: Lead::always(), lane: Lane::Work })
     }
 
     /// The same, sending only while `lead` is held, and a mutation only if its whole deadline is left on it.
     #[must_use]
     pub fn led_by(&self, lead: Lead) -> Self {
-        Self(self.0.clone(), lead, self.2)
+        Self { lead, ..self.clone() }
     }
 
     /// The same for looks that nobody waits for.
     #[must_use]
     pub fn observing(&self) -> Self {
-        Self(self.0.clone(), self.1.clone(), Lane::Observe)
+        Self { lane: Lane::Observe, ..self.clone() }
+    }
+
+    /// The same for releases and rotations, and for what proves them.
+    #[must_use]
+    pub fn urgent(&self) -> Self {
+        Self { lane: Lane::Urgent, ..self.clone() }
     }
 
     /// What its calls are for.
     pub fn lane(&self) -> Lane {
-        self.2
+        self.lane
+    }
+
+    /// The organization's budget.
+    pub fn budget(&self) -> &SharedBudget {
+        &self.budget
     }
 
     /// Base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
-        self.0.base.as_str().trim_end_matches('/')
+        self.inner.base.as_str().trim_end_matches('/')
     }
 
     /// The certificates that it trusts in place of the platform's.
     pub fn roots(&self) -> Option<&Roots> {
-        self.0.roots.as_ref()
+        self.inner.roots.as_ref()
+    }
+
+    /// Whether the other one has the same endpoint, trusted by the same certificates.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (self.base_url(), self.roots()) == (other.base_url(), other.roots())
     }
 
     /// Now, in the server's time.
     pub fn server_now(&self) -> Timestamp {
-        self.0.clock.now()
-    }
-
-    /// How long no request is sent, after a 429.
-    pub fn paused_for(&self) -> Option<Duration> {
-        let until = *self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
-    }
-
-    fn pause(&self, for_time: Duration) {
-        let until = Instant::now() + for_time;
-        let mut paused = self.0.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused = Some(paused.map_or(until, |earlier| earlier.max(until)));
+        self.inner.clock.now()
     }
 
     /// Sends one request and says what the answer means. Never repeats anything.
@@ -192,15 +207,14 @@ impl Client {
         credential: Credential<'_>,
         request: Request,
     ) -> Result<Reply, CallError> {
-        let (operation, started) = (request.operation, Instant::now());
-        let request_id = uuid::Uuid::new_v4().to_string();
-        let result = self.send(credential, request, &request_id).await;
-        if let Err(CallError::Throttled(retry_after)) = &result
-            && self.paused_for().is_none()
-        {
-            self.pause(retry_after.unwrap_or(DEFAULT_PAUSE));
-        }
-        self.0.metrics.observe(operation, (&result).into(), started.elapsed());
+        let (operation, lane) = (request.operation, self.lane_of(request.operation));
+        let turn = self.turn(lane, &request).await;
+        let (started, request_id) = (Instant::now(), uuid::Uuid::new_v4().to_string());
+        let result = match turn {
+            Ok(()) => self.send(credential, request, &request_id).await,
+            Err(error) => Err(error),
+        };
+        self.inner.metrics.observe((operation, lane), (&result).into(), started.elapsed());
         let (outcome, milliseconds) = (super::CallOutcome::from(&result), started.elapsed().as_millis());
         if operation.is_mutation() {
             tracing::info!(request.id = request_id, ?operation, ?outcome, duration_ms = %milliseconds, "mutation at Composio");
@@ -210,20 +224,39 @@ impl Client {
         result
     }
 
+    /// Releases and rotations go first, whatever the client was made for.
+    fn lane_of(&self, operation: Operation) -> Lane {
+        match operation {
+            Operation::Delete | Operation::Regenerate => Lane::Urgent,
+            _ => self.lane,
+        }
+    }
+
+    /// Waits for the budget, if it is not long.
+    async fn turn(&self, lane: Lane, request: &Request) -> Result<(), CallError> {
+        if request.announced.is_some() {
+            // It has its permit.
+            return Ok(());
+        }
+        let is_next_page = request.query.iter().any(|(name, _)| *name == "cursor");
+        let patience = if is_next_page { NEXT_PAGE } else { PATIENCE };
+        self.budget.turn(lane, patience).await.map_err(|left| CallError::Throttled(Some(left)))
+    }
+
     async fn send(
         &self,
         credential: Credential<'_>,
         request: Request,
         request_id: &str,
     ) -> Result<Reply, CallError> {
-        let deadline = self.0.limits.request_deadline;
+        let deadline = self.inner.limits.request_deadline;
         let lead_needed = if request.operation.is_mutation() { deadline } else { Duration::ZERO };
-        if let Some(left) = self.paused_for() {
+        if let Some(left) = self.budget.paused_for() {
             return Err(CallError::Throttled(Some(left)));
         }
         let url = format!("{}/api/v3{}", self.base_url(), request.path);
         let mut builder = self
-            .0
+            .inner
             .http
             .request(request.method, url)
             .query(&request.query)
@@ -232,10 +265,10 @@ impl Client {
             builder = builder.json(body);
         }
         // The last thing before sending: a process that was stopped in between must not send.
-        if request.announced.is_some_and(|announced| announced.0.elapsed() >= self.0.limits.gate) {
+        if request.announced.is_some_and(|announced| announced.begun.elapsed() >= self.inner.limits.gate) {
             return Err(CallError::NotSent("the announcement is too old".to_owned()));
         }
-        if !self.1.is_held_for(lead_needed) {
+        if !self.lead.is_held_for(lead_needed) {
             return Err(CallError::NotSent("this process does not lead, or not for long enough".to_owned()));
         }
         self.within(deadline, self.exchange(builder, request_id)).await
@@ -260,16 +293,23 @@ impl Client {
         if let Some(result) = in_time.await {
             return result;
         }
-        let is_sent = self.0.connecting.available_permits() == MOST_CONNECTING;
+        let is_sent = self.inner.connecting.available_permits() == MOST_CONNECTING;
         let late = if is_sent { tokio::time::timeout(LAST_LOOK, exchange).await.ok() } else { None };
-        late.unwrap_or_else(|| Err(unknown("no answer in time", None)))
+        late.unwrap_or_else(|| {
+            self.budget.unanswered();
+            Err(unknown("no answer in time", None))
+        })
     }
 
     async fn exchange(&self, builder: reqwest::RequestBuilder, request_id: &str) -> Result<Reply, CallError> {
-        let mut response = builder.send().await.map_err(transport)?;
+        let mut response = builder.send().await.map_err(|error| {
+            self.budget.unanswered();
+            transport(error)
+        })?;
         let (status, headers) = (response.status(), response.headers().clone());
+        self.budget.answered(&headers);
         if let Some(date) = headers.get(DATE).and_then(|date| date.to_str().ok()) {
-            self.0.clock.observe(date);
+            self.inner.clock.observe(date);
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
@@ -279,7 +319,11 @@ impl Client {
             }
         }
         if !status.is_success() {
-            return Err(classify(status, retry_after(&headers), &body));
+            let error = classify(status, retry_after(&headers), &body);
+            if let CallError::Throttled(retry_after) = &error {
+                self.budget.throttled(*retry_after);
+            }
+            return Err(error);
         }
         match serde_json::from_slice(&body) {
             Ok(body) => Ok(Reply { body, time: self.server_now(), request_id: request_id.to_owned() }),

@@ -1,14 +1,16 @@
 //! Metrics of the calls to Composio. Labels are closed enums.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::domain::answer::CallError;
+use crate::domain::budget::Lane;
 
 /// One operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -66,6 +68,17 @@ impl<T> From<&Result<T, CallError>> for CallOutcome {
 struct CallLabels {
     operation: Operation,
     outcome: CallOutcome,
+    lane: LaneLabel,
+}
+
+/// A lane as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LaneLabel(Lane);
+
+impl EncodeLabelValue for LaneLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        write!(encoder, "{:?}", self.0)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,7 +105,7 @@ impl CallMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "api_calls",
-            "Calls to the Composio API by operation and outcome",
+            "Calls to the Composio API by operation, outcome and lane",
             self.calls.clone(),
         );
         registry.register(
@@ -102,8 +115,13 @@ impl CallMetrics {
         );
     }
 
-    pub(super) fn observe(&self, operation: Operation, outcome: CallOutcome, duration: Duration) {
-        self.calls.get_or_create(&CallLabels { operation, outcome }).inc();
+    pub(super) fn observe(
+        &self,
+        (operation, lane): (Operation, Lane),
+        outcome: CallOutcome,
+        duration: Duration,
+    ) {
+        self.calls.get_or_create(&CallLabels { operation, outcome, lane: LaneLabel(lane) }).inc();
         self.seconds.get_or_create(&OperationLabels { operation }).observe(duration.as_secs_f64());
     }
 }

@@ -1,6 +1,7 @@
 //! The typed client of the Composio API: one `call` for everything, one function per endpoint. It knows nothing of
 //! Kubernetes, and decides nothing: retries are the controller's, which knows what is safe.
 
+mod budget;
 mod client;
 mod clock;
 mod error;
@@ -10,7 +11,8 @@ mod projects;
 mod roots;
 mod settings;
 
-pub use self::client::{Announced, Client, Lane, Limits, is_loopback};
+pub use self::budget::{Permit, SharedBudget};
+pub use self::client::{Announced, Client, Limits, is_loopback};
 pub use self::clock::BootInstant;
 pub use self::lead::Lead;
 pub use self::metrics::{CallMetrics, CallOutcome, Operation};

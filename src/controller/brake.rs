@@ -126,7 +126,12 @@ impl Context {
         }
     }
 
-    /// Whether the held set of an organization has changed since the last time that this was asked.
+    /// Asks for a look at an organization that asks Composio nothing.
+    pub fn wake_unprobed(&self, organization: &str) {
+        self.held_changed(organization);
+    }
+
+    /// Whether the held set of an organization has changed, or another look without a probe was asked for, since the last time that this was asked.
     pub fn take_held_changed(&self, organization: &str) -> bool {
         lock(&self.brake.changed).remove(organization)
     }

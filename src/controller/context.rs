@@ -161,7 +161,7 @@ impl Context {
             _ => None,
         };
         if let Some(reason) = refusal {
-            self.organizations.open_breaker(organization, reason);
+            self.organizations.open_breaker(organization, reason, &error.to_string());
             self.wake_organization(&organization.name);
             return not_ready(error.to_string(), None);
         }

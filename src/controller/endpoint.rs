@@ -6,7 +6,7 @@ use url::Url;
 
 use super::api_error::failure;
 use super::context::Context;
-use crate::composio::{Client, Roots};
+use crate::composio::{Client, Roots, SharedBudget};
 use crate::crd::{CaBundleRef, DEFAULT_ENDPOINT, Endpoint};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
@@ -19,12 +19,13 @@ fn invalid(detail: String) -> Failure {
 }
 
 impl Context {
-    /// The client for an endpoint: the one that is `known`, with what it knows of server time and pauses, unless another
+    /// The client for an endpoint: the one that is `known`, with what it knows of server time, unless another
     /// URL or other certificates apply.
     pub(super) async fn client_of(
         &self,
         endpoint: Option<&Endpoint>,
         known: Option<&Client>,
+        budget: &SharedBudget,
     ) -> Result<Client, Failure> {
         let Endpoint { url, ca_bundle_ref } = endpoint.cloned().unwrap_or_default();
         let url = url.as_deref().unwrap_or(DEFAULT_ENDPOINT);
@@ -39,7 +40,7 @@ impl Context {
             return Ok(known.clone());
         }
         let base = Url::parse(url).map_err(|error| invalid(format!("{url:?}: {error}")))?;
-        let client = Client::new(base, roots, self.limits, self.call_metrics.clone());
+        let client = Client::new(base, roots, self.limits, self.call_metrics.clone(), budget.clone());
         let client = client.map_err(|error| invalid(format!("{url:?}: {error}")))?;
         Ok(client.led_by(self.lead.clone()))
     }

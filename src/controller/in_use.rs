@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use futures::FutureExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::runtime::reflector::Store;
@@ -44,6 +45,17 @@ impl InUse {
     /// Takes the caches of the watches over; once.
     pub fn watched(&self, projects: Vec<Store<CachedProject>>) {
         let _ = self.projects.set(projects);
+    }
+
+    /// How many projects an organization has; `None` until the caches are filled.
+    pub fn projects_of(&self, organization: &str) -> Option<usize> {
+        let stores = self.projects.get()?;
+        let is_filled =
+            |store: &Store<CachedProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
+        let count = |store: &Store<CachedProject>| {
+            store.state().iter().filter(|project| project.organization() == organization).count()
+        };
+        stores.iter().all(is_filled).then(|| stores.iter().map(count).sum())
     }
 
     /// How many projects of an organization carry the finalizer, as far as the caches know.

@@ -3,6 +3,7 @@
 
 pub mod api_error;
 pub mod brake;
+pub mod budgets;
 pub mod cached;
 pub mod claims;
 pub mod confirm;

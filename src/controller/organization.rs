@@ -22,6 +22,7 @@ use super::identity::Seen;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
 use super::{api_error, status, watch};
+use crate::composio::Client;
 use crate::crd::{
     AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, GrantSpec,
     HeldStatus,
@@ -57,6 +58,8 @@ enum Verdict {
     Ready(Box<Organization>, Seen),
     /// No calls, for this reason; look again after this time, where that is known.
     Not(Reason, String, Option<Duration>),
+    /// A probe with this key was refused, or not answered.
+    Refused(Reason, String, ApiKey),
     /// Nothing: everything stays as it is for this long.
     Keep(Duration),
 }
@@ -72,7 +75,11 @@ impl Verdict {
 
     /// May pass by itself, and says nothing about the key.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Not(Reason::EndpointUnreachable | Reason::TransientFailure, ..))
+        matches!(
+            self,
+            Self::Refused(Reason::EndpointUnreachable, ..)
+                | Self::Not(Reason::EndpointUnreachable | Reason::TransientFailure, ..)
+        )
     }
 }
 
@@ -142,7 +149,9 @@ async fn reconcile(
             Verdict::Ready(organization, _) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&uid);
-                if context.organizations.set(&name, uid, State::Ready(Arc::new(*organization))) {
+                context.organizations.budgets.shut_breaker(&name);
+                let was_lost = organization.client.budget().contact_restored();
+                if context.organizations.set(&name, uid, State::Ready(Arc::new(*organization))) || was_lost {
                     became_ready(&name);
                 }
                 (Reason::KeyAccepted, String::new(), id, None)
@@ -150,6 +159,11 @@ async fn reconcile(
             Verdict::Not(reason, detail, after) => {
                 context.organizations.set(&name, uid, State::NotReady(reason));
                 (reason, detail, None, after)
+            }
+            Verdict::Refused(reason, detail, key) => {
+                context.organizations.set(&name, uid, State::NotReady(reason));
+                let left = context.organizations.budgets.open_breaker(&name, &key, reason, &detail);
+                (reason, detail, None, Some(left))
             }
         };
         let (reason, detail, after) = in_use(&context, &object, (reason, detail, after)).await;
@@ -190,7 +204,7 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
     };
-    let verdict = match (probe(context, object, is_due).await, &moved) {
+    let verdict = match (probe(context, object, (is_asked, is_due)).await, &moved) {
         (_, Some(held)) => Verdict::not(Reason::LedgerMoved, format!("it has {} records", held.count)),
         (Verdict::Ready(mut organization, seen), None) => {
             match context.identify(object, &header, &mut organization, &seen).await {
@@ -244,7 +258,11 @@ fn next(context: &Context, object: &ComposioOrganization, reason: Reason, after:
 }
 
 /// One look at key and endpoint, with at most one remote call.
-async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -> Verdict {
+async fn probe(
+    context: &Context,
+    object: &ComposioOrganization,
+    (is_asked, is_due): (bool, bool),
+) -> Verdict {
     let name = object.name_any();
     let ComposioOrganizationSpec {
         api_key_secret_ref,
@@ -267,26 +285,38 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         Ok(key) => key,
         Err(verdict) => return verdict,
     };
-    if let Some((reason, left)) = context.organizations.breaker(&name, &key) {
-        return Verdict::Not(reason, String::new(), Some(left));
+    if let Some((reason, words, left)) = context.organizations.budgets.breaker(&name, &key)
+        && !is_asked
+    {
+        return Verdict::Not(reason, words, Some(left));
     }
     let known = context.organizations.last(&name);
-    let client = match context.client_of(endpoint.as_ref(), known.as_ref().map(|known| &known.client)).await {
+    let budget = context.budget(&name);
+    let requests = limits.as_ref().and_then(|limits| limits.requests_per_minute);
+    budget.configure(requests.and_then(|limit| u32::try_from(limit).ok()));
+    let last = known.as_ref().map(|known| &known.client);
+    let client = match context.client_of(endpoint.as_ref(), last, &budget).await {
         Ok(client) => client,
         Err(failure) => return Verdict::failed(failure),
     };
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
-    let unasked = known.as_ref().filter(|known| is_ready && !is_due && known.key.is(&key));
-    let seen = match unasked {
-        Some(_) => Seen::Unasked,
-        None => match client.observing().probe(&key).await {
-            Ok(id) => id.map_or(Seen::Nothing, Seen::Id),
-            Err(CallError::Throttled(left)) => {
-                return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));
-            }
-            Err(error) => return refused(&error),
-        },
+    let proven = known.as_ref().filter(|known| is_ready && known.key.is(&key));
+    let proven = proven.filter(|known| known.client.is_like(&client));
+    let probed = match proven.filter(|_| !is_due) {
+        Some(_) => None,
+        None => Some(probing(&client, is_ready).probe(&key).await),
     };
+    let seen = match probed {
+        None => Seen::Unasked,
+        Some(Ok(id)) => id.map_or(Seen::Nothing, Seen::Id),
+        // What the spec says applies all the same.
+        Some(Err(CallError::Throttled(_))) if proven.is_some() => Seen::Unasked,
+        Some(Err(CallError::Throttled(left))) => {
+            return Verdict::Keep(left.unwrap_or(Duration::from_secs(10)));
+        }
+        Some(Err(error)) => return refused(&error, key),
+    };
+    let id = proven.filter(|_| matches!(seen, Seen::Unasked)).and_then(|known| known.id.clone());
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
     let deletions = limits.as_ref().and_then(|limits| limits.deletions_per_hour);
     let organization = Organization {
@@ -297,10 +327,13 @@ async fn probe(context: &Context, object: &ComposioOrganization, is_due: bool) -
         permits: permits(grants.as_deref().unwrap_or_default(), *adoption),
         client,
         key,
-        id: unasked.and_then(|known| known.id.clone()),
+        id,
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         settings_endpoint: known.map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
+        settings_every: context
+            .settings_interval(&object.name_any(), &budget)
+            .unwrap_or(context.observe_interval),
     };
     Verdict::Ready(Box::new(organization), seen)
 }
@@ -315,6 +348,11 @@ fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
     };
     let with_key = adoption == Some(AdoptionPolicy::WithKey);
     Permits { grants: grants.iter().filter_map(grant).collect(), with_key }
+}
+
+/// Where all of it waits for the probe, that is no mere look.
+fn probing(client: &Client, is_ready: bool) -> Client {
+    if is_ready { client.observing() } else { client.urgent() }
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {
@@ -332,15 +370,15 @@ async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, 
     ApiKey::parse(text).map_err(|problem| missing(format!("Secret {name:?}, entry {entry:?}: {problem}")))
 }
 
-fn refused(error: &CallError) -> Verdict {
-    let words = error.to_string();
-    Verdict::not(
+fn refused(error: &CallError, key: ApiKey) -> Verdict {
+    Verdict::Refused(
         match error {
             CallError::Credential(CredentialProblem::Address, _) => Reason::AddressNotAllowed,
             CallError::Credential(..) | CallError::Forbidden(_) => Reason::KeyInvalid,
             _ => Reason::EndpointUnreachable,
         },
-        words,
+        error.to_string(),
+        key,
     )
 }
 
@@ -398,6 +436,7 @@ async fn report(
         observed_generation: generation,
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
+        limits: context.limits_status(&object.name_any(), before.limits.as_ref()),
         held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
+use super::budgets::Budgets;
 use crate::composio::{BootInstant, Client};
 use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
@@ -23,6 +24,7 @@ use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
 const REPROBE: Duration = Duration::from_hours(6);
 
 /// An organization for which calls may be made.
+#[derive(Clone)]
 pub struct Organization {
     /// Name of the ComposioOrganization.
     pub name: String,
@@ -47,9 +49,16 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
     pub settings_endpoint: Arc<SettingsEndpoint>,
+    /// See [`Organization::settings_interval`].
+    pub settings_every: Duration,
 }
 
 impl Organization {
+    /// How far two reads of one project's settings are apart; grows with the number of its projects.
+    pub fn settings_interval(&self) -> Duration {
+        self.settings_every
+    }
+
     /// Whether it proves anything about a claim's project that this key does not find it: with another organization's key
     /// all witnesses agree, and are wrong.
     pub fn proves_absence(&self, claim: &Claim) -> bool {
@@ -97,22 +106,15 @@ struct Known {
     last: Option<Arc<Organization>>,
 }
 
-/// A key that Composio refused during ordinary work. It is forgotten with the next mutation that succeeds, or with a
-/// new key; a probe that succeeds only ends the wait, so that the distance grows while probe and work disagree.
-struct Breaker {
-    key: ApiKey,
-    reason: Reason,
-    in_a_row: u32,
-    closed_until: Instant,
-}
-
-fn open(organization: Arc<Organization>) -> (Reach, Option<Arc<Organization>>) {
+/// For the deletion of the resource of this UID.
+fn open(organization: &Organization, waiter: &str) -> (Reach, Option<Arc<Organization>>) {
     if !organization.is_identified {
         let why = "its key has not shown yet that it belongs to the organization";
         return (Reach::Waiting(format!("organization {:?}: {why}", organization.name)), None);
     }
-    let reach = organization.client.paused_for().map_or(Reach::Open, Reach::Paused);
-    (reach, Some(organization))
+    let urgent = Organization { client: organization.client.urgent(), ..organization.clone() };
+    let room = urgent.client.budget().room(waiter);
+    (room.urgent.map_or(Reach::Open, Reach::Paused), Some(Arc::new(urgent)))
 }
 
 /// What a person can ask for: the spec's generation, and the value of the annotation.
@@ -122,13 +124,19 @@ type Asked = (Option<i64>, Option<String>);
 #[derive(Default)]
 pub struct Organizations {
     known: RwLock<HashMap<String, Known>>,
-    breakers: Mutex<HashMap<String, Breaker>>,
+    /// Budget and breaker of each.
+    pub budgets: Budgets,
     /// By UID: generation and request of the last look.
     asked: Mutex<HashMap<String, Asked>>,
     objects: OnceLock<Store<ComposioOrganization>>,
 }
 
 impl Organizations {
+    /// With budgets that somebody else looks at as well.
+    pub fn new(budgets: Budgets) -> Self {
+        Self { budgets, ..Self::default() }
+    }
+
     /// Takes the cache of the watch over; once, before anybody asks.
     pub fn watched(&self, objects: Store<ComposioOrganization>) {
         let _ = self.objects.set(objects);
@@ -144,7 +152,13 @@ impl Organizations {
         let object = self.object(name)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let known = known.get(name).filter(|known| object.uid().as_ref() == Some(&known.uid));
-        Some(known.map_or(State::Unproven, |known| known.state.clone()))
+        Some(known.map_or(State::Unproven, |known| match &known.state {
+            // From the last failure on, and not only when its reconcile has looked.
+            State::Ready(organization) if organization.client.budget().has_lost_contact() => {
+                State::NotReady(Reason::EndpointUnreachable)
+            }
+            state => state.clone(),
+        }))
     }
 
     /// Whether this look is the first one with this spec and this request for a look.
@@ -154,20 +168,22 @@ impl Organizations {
         asked.insert(object.uid().unwrap_or_default(), now.clone()).is_none_or(|before| before != now)
     }
 
-    /// What deletions may do. A missing key Secret does not stop them as long as this process remembers the key: it often
+    /// What the deletion of the resource of this UID may do. A missing key Secret does not stop them as long as this process remembers the key: it often
     /// goes together with the projects.
-    pub fn for_deletion(&self, name: &str) -> (Reach, Option<Arc<Organization>>) {
+    pub fn for_deletion(&self, name: &str, waiter: &str) -> (Reach, Option<Arc<Organization>>) {
         let blocked = |why: &str| (Reach::Blocked(format!("organization {name:?}: {why}")), None);
         match self.get(name) {
             None => blocked(Reason::OrganizationNotFound.text()),
             Some(State::Unproven) => (Reach::Waiting(String::new()), None),
-            Some(State::Ready(organization)) => open(organization),
+            Some(State::Ready(organization)) => open(&organization, waiter),
             Some(State::NotReady(reason)) => match self.last(name) {
-                Some(last) if reason == Reason::KeySecretMissing => match self.breaker(name, &last.key) {
-                    // Composio has refused the remembered key as well.
-                    Some((refusal, _)) => blocked(refusal.text()),
-                    None => open(last),
-                },
+                Some(last) if reason == Reason::KeySecretMissing => {
+                    match self.budgets.breaker(name, &last.key) {
+                        // Composio has refused the remembered key as well.
+                        Some((refusal, ..)) => blocked(refusal.text()),
+                        None => open(&last, waiter),
+                    }
+                }
                 _ if reason.stalls() || reason == Reason::Suspended => blocked(reason.text()),
                 _ => (Reach::Waiting(format!("organization {name:?}: {}", reason.text())), None),
             },
@@ -254,11 +270,11 @@ impl Organizations {
     /// Forgets a ComposioOrganization that was deleted.
     pub fn remove(&self, name: &str) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.budgets.remove(name);
     }
 
-    /// For a decision on a project.
-    pub fn view(&self, name: &str) -> OrganizationView {
+    /// For a decision on the project of the resource of this UID.
+    pub fn view(&self, name: &str, waiter: &str) -> OrganizationView {
         match self.get(name) {
             None => OrganizationView::NotFound,
             Some(State::Unproven) => OrganizationView::NotReady("its key has not been proven yet".to_owned()),
@@ -273,14 +289,14 @@ impl Organizations {
                 permits: organization.permits.clone(),
                 settings_endpoint: organization.settings_endpoint.get(),
                 base_url: organization.client.base_url().to_owned(),
-                paused_for: organization.client.paused_for(),
+                room: organization.client.budget().room(waiter),
             }),
         }
     }
 
     /// Composio refused the key during ordinary work: nobody calls until the organization's reconcile has probed, with
     /// growing distance. A late refusal of a key that was replaced changes nothing.
-    pub fn open_breaker(&self, organization: &Organization, reason: Reason) {
+    pub fn open_breaker(&self, organization: &Organization, reason: Reason, words: &str) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = all.get_mut(&organization.name) else { return };
         if known.last.as_ref().is_none_or(|last| !last.key.is(&organization.key)) {
@@ -288,32 +304,6 @@ impl Organizations {
         }
         known.state = State::NotReady(reason);
         drop(all);
-        let (key, now) = (organization.key.clone(), Instant::now());
-        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Breaker { key, reason, in_a_row: 0, closed_until: now };
-        let breaker = breakers.entry(organization.name.clone()).or_insert_with(fresh);
-        // Many calls may fail at once; they count once.
-        if breaker.closed_until <= now {
-            breaker.in_a_row += 1;
-            breaker.reason = reason;
-            let distance = Duration::from_secs(1 << breaker.in_a_row.min(8)).min(Duration::from_mins(5));
-            breaker.closed_until = now + distance;
-        }
-    }
-
-    /// Why and how long the breaker forbids even a probe with this key; a new key is probed at once.
-    pub fn breaker(&self, name: &str, key: &ApiKey) -> Option<(Reason, Duration)> {
-        let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if breakers.get(name).is_some_and(|breaker| !breaker.key.is(key)) {
-            breakers.remove(name);
-        }
-        let breaker = breakers.get(name)?;
-        let left = breaker.closed_until.checked_duration_since(Instant::now())?;
-        (!left.is_zero()).then_some((breaker.reason, left))
-    }
-
-    /// A mutation has succeeded: the key is good for what it is needed for.
-    pub fn close_breaker(&self, name: &str) {
-        self.breakers.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.budgets.open_breaker(&organization.name, &organization.key, reason, words);
     }
 }

@@ -14,7 +14,7 @@ mod takeover;
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
     CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, ProjectDefaults,
+    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, LimitsStatus, ProjectDefaults,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,

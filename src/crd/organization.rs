@@ -174,6 +174,12 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10000))]
     pub deletions_per_hour: Option<i32>,
+    /// How many requests the operator sends within a minute, at most, of the limit that it shares with everybody else who
+    /// uses the organization. Looks that nobody waits for take at most a fifth of it. Default: a quarter of the limit
+    /// that Composio reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub requests_per_minute: Option<i32>,
 }
 
 /// What the operator reports.
@@ -192,11 +198,27 @@ pub struct ComposioOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
+    /// What is in force of the limits, as soon as Composio has reported its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsStatus>,
     /// What waits for the annotation composio.dev/confirm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into()]))]
     pub held: Vec<HeldStatus>,
+}
+
+/// What is in force of the limits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsStatus {
+    /// Requests per minute that Composio allows to everybody who uses the organization, as it reports.
+    pub reported_per_minute: i32,
+    /// Requests per minute that the operator sends at most.
+    pub requests_per_minute: i32,
+    /// How far two reads of one project's settings are apart, such as 10m or 1h41m; grows with the number of projects.
+    #[schemars(length(max = 32))]
+    pub settings_interval: String,
 }
 
 /// Something that waits for the annotation composio.dev/confirm.

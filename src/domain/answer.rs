@@ -10,7 +10,7 @@ use super::key::ApiKey;
 /// A call that did not bring the answer asked for. The words are redacted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// Nothing was sent: the send gate was closed, the organization is paused, or no connection came about.
+    /// Nothing was sent: the send gate was closed, or no connection came about.
     #[error("not sent: {0}")]
     NotSent(String),
     /// 400 with the envelope: a definite refusal, in the API's own words.
@@ -28,7 +28,7 @@ pub enum CallError {
     /// 403 with the envelope: the credential lives, the action is refused.
     #[error("refused: {0}")]
     Forbidden(String),
-    /// 429 with its flat body; when to come back.
+    /// 429 with its flat body, or not sent because the budget has no room; when to come back.
     #[error("the organization's rate limit is reached")]
     Throttled(Option<Duration>),
     /// Anything else: time-out, reset, 5xx, 3xx, HTML, an answer that does not parse. After a mutation the outcome is

@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod brake;
+pub mod breaker;
+pub mod budget;
 pub mod claim;
 pub mod condition;
 pub mod evidence;

@@ -109,7 +109,9 @@ impl Reason {
                 "the outcome of a creation is unknown and is being looked up at Composio"
             }
             Reason::AcquiringKey => "the project exists and its key is being issued",
-            Reason::Throttled => "Composio limits the rate of the organization's requests",
+            Reason::Throttled => {
+                "the organization's budget of requests has no room at present, and this waits its turn"
+            }
             Reason::OrganizationNotReady => "the organization is not ready",
             Reason::OrganizationNotFound => {
                 "there is no such ComposioOrganization in the operator's namespace"

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::budget::Room;
 use super::claim::{Owner, Published, Record};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
@@ -63,8 +64,8 @@ pub struct OrganizationFacts {
     pub permits: Permits,
     /// Base URL of the API.
     pub base_url: String,
-    /// No calls are made for this long, after a 429.
-    pub paused_for: Option<Duration>,
+    /// Whether the organization's budget has room for its calls.
+    pub room: Room,
 }
 
 /// Whether the organization's settings endpoint answers (API 7.3).
@@ -114,8 +115,8 @@ pub struct Desired {
     pub secret: SecretWish,
     /// Base URL of the API, for the Secret.
     pub base_url: String,
-    /// No calls are made for this long, after a 429.
-    pub paused_for: Option<Duration>,
+    /// Whether the organization's budget has room for its calls.
+    pub room: Room,
     /// Start nothing new.
     pub is_suspended: bool,
     /// What happens when the resource is deleted; decides here whether the Secret has an owner reference.

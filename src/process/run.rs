@@ -28,6 +28,7 @@ use super::settings::Settings;
 use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
+use crate::controller::budgets::Budgets;
 use crate::controller::cached::CachedProject;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
@@ -129,6 +130,8 @@ impl Operator {
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
+        let budgets = Budgets::default();
+        registry.register_collector(Box::new(budgets.clone()));
         self.readiness.stand_by(!is_alone);
         let http_stop = CancellationToken::new();
         if let Some(address) = self.http_address() {
@@ -137,7 +140,7 @@ impl Operator {
         let served = self.listener.take().map(|listener| {
             tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics)).await;
+        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -152,6 +155,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
@@ -160,7 +164,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics);
+            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
             match halt.clone().run_until_cancelled_owned(start).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
@@ -186,6 +190,7 @@ impl Operator {
         lead: Lead,
         metrics: ReconcileMetrics,
         call_metrics: CallMetrics,
+        budgets: Budgets,
     ) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
@@ -204,7 +209,7 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::default(),
+            organizations: Organizations::new(budgets),
             limits: self.settings.limits(),
             lead,
             observe_interval: self.settings.observe_interval,
@@ -310,7 +315,7 @@ impl Operator {
         }
         let _ = projects.set(stores.clone());
         context.in_use.watched(stores.clone());
-        let synced = synced(self.readiness.clone(), organizations, claims, stores);
+        let synced = synced(context.clone(), self.readiness.clone(), organizations, claims, stores);
         let running = async {
             tokio::join!(join_all(running), stop.run_until_cancelled(synced));
             context.tasks.close();
@@ -453,6 +458,7 @@ async fn first_looks(context: &Context, organizations: &Store<ComposioOrganizati
 }
 
 async fn synced(
+    context: Arc<Context>,
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
@@ -464,5 +470,7 @@ async fn synced(
     if organizations.is_ok() && claims.is_ok() && projects.iter().all(Result::is_ok) {
         readiness.open(Gate::CachesSynced);
         info!("ready");
+        // How large the fleets are is known only now.
+        context.organizations.names().iter().for_each(|name| context.wake_unprobed(name));
     }
 }

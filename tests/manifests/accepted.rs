@@ -102,6 +102,9 @@ fn organizations() -> Vec<Value> {
                 {"projectName": "prod-shop", "namespace": "shop"}, {"projectName": "prod-shop", "namespace": "shop2"}
             ]),
         ),
+        with("limits", json!({})),
+        with("limits", json!({"deletionsPerHour": 0, "requestsPerMinute": 10})),
+        with("limits", json!({"deletionsPerHour": null, "requestsPerMinute": 1_000_000})),
         with("projectDefaults", json!({})),
         with("projectDefaults", json!({"settings": every_setting()})),
         organization(json!({"apiKeySecretRef": {"name": "a.b-c.d", "key": ".api_KEY-1"}})),

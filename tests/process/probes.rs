@@ -83,12 +83,17 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
         ("composio_operator_reconciles", "counter"),
         ("composio_operator_outcomes_recovered", "counter"),
         ("composio_operator_time_to_ready_seconds", "histogram"),
+        ("composio_operator_budget_ceiling", "gauge"),
+        ("composio_operator_budget_remaining", "gauge"),
+        ("composio_operator_breaker_open", "gauge"),
+        ("composio_operator_throttled_calls", "counter"),
     ] {
         assert_eq!(families.get(family).map(|family| family.kind.as_str()), Some(kind), "{family} in {page}");
     }
     for sample in [
-        r#"composio_operator_api_calls_total{operation="Create",outcome="Ok"} 1"#,
+        r#"composio_operator_api_calls_total{operation="Create",outcome="Ok",lane="Work"} 1"#,
         r#"composio_operator_api_call_duration_seconds_count{operation="Create"} 1"#,
+        r#"composio_operator_breaker_open{organization="default"} 0"#,
         "composio_operator_outcomes_recovered_total 0",
         "composio_operator_time_to_ready_seconds_count 1",
     ] {

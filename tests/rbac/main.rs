@@ -10,7 +10,7 @@ use std::time::Duration;
 use composio_operator::crd::ComposioOrganization;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use testbed::controlplane::client_for;
@@ -147,8 +147,16 @@ async fn an_organization_outside_the_operators_namespace_is_told_so_once() {
     assert!(!message.contains(&world.system), "a tenant is told where the operator is: {message}");
     world.apply_to::<ComposioOrganization>(&world.namespace, &stray(true)).await.unwrap();
     let version = told(2).await.resource_version();
-    // A restart has nothing to say; that it has looked, a later one shows.
+    // A restart has nothing to say; that it has looked, a later one shows. What another operator reports on is its own.
     world.stop_operator().await;
+    let mut theirs = stray(false);
+    theirs["metadata"]["name"] = json!("theirs");
+    world.apply_to::<ComposioOrganization>(&world.namespace, &theirs).await.unwrap();
+    let status = json!({"status": {"observedGeneration": 1, "conditions": [{
+        "type": "Ready", "status": "True", "reason": "KeyAccepted", "message": "by another operator",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"
+    }]}});
+    let theirs = strays.patch_status("theirs", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     let restricted = world.service_account("composio-operator").await;
     world.start_operator_with(restricted).await;
     let mut later = stray(false);
@@ -161,7 +169,8 @@ async fn an_organization_outside_the_operators_namespace_is_told_so_once() {
     })
     .await;
     assert_eq!(strays.get("stray").await.unwrap().resource_version(), version);
-    for name in ["stray", "stray-too"] {
+    assert_eq!(strays.get("theirs").await.unwrap().resource_version(), theirs.resource_version());
+    for name in ["stray", "stray-too", "theirs"] {
         strays.delete(name, &DeleteParams::default()).await.unwrap();
     }
     finish(world, &[]).await;

@@ -20,6 +20,7 @@ use crate::controller::{evidence, finalizer};
 use crate::crd::ComposioProject;
 use crate::domain::answer::CallError;
 use crate::domain::brake::Permit;
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, DeletionOutcome, Origin, Purpose, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::failure::{Class, Failure};
@@ -62,6 +63,7 @@ pub(super) async fn pass(
         context.leads()?;
         let Some(subject) = subject(context, object).await? else { return Ok(Step::Ignore) };
         facts.object = Some(subject.object.clone());
+        let uid = subject.object.uid().unwrap_or_default();
         let claim = claim_of(context, &subject).await?;
         let (name, known_id) = match &claim {
             ClaimView::Present(record) => (record.claim.organization().to_owned(), record.claim.project_id()),
@@ -69,9 +71,9 @@ pub(super) async fn pass(
                 (subject.organization.clone(), subject.known_id.as_ref())
             }
         };
-        let (reach, organization) = context.organizations.for_deletion(&name);
+        let (reach, organization) = context.organizations.for_deletion(&name, &uid);
         let record = present(&claim);
-        let begun = Announced(BootInstant::now());
+        let begun = BootInstant::now();
         let settling = settling(context, organization.as_deref(), record);
         let step = leave(&Leaving {
             policy: subject.policy,
@@ -86,7 +88,11 @@ pub(super) async fn pass(
         let step = step.map_err(|illegal| Failure::bug(illegal.to_string()))?;
         let step = if context.organizations.is_stopped(&name) { unwritten(step, &reach) } else { step };
         let work = Work { context, organization, subject: &subject, record, begun, settling };
-        if let Some(end) = work.execute(step, &mut done).await? {
+        let end = match work.execute(step, &mut done).await {
+            Err(failure) if failure.reason == Reason::Throttled => Some(work.throttled()),
+            end => end?,
+        };
+        if let Some(end) = end {
             return Ok(end);
         }
     }
@@ -207,7 +213,7 @@ struct Work<'a> {
     subject: &'a Subject,
     record: Option<&'a Record>,
     /// When `settling` was taken, which dates the announcement: from here the gate counts.
-    begun: Announced,
+    begun: BootInstant,
     settling: Settling,
 }
 
@@ -218,6 +224,7 @@ impl Work<'_> {
         let writing = |error: kube::Error| failure("writing the claim", &error);
         match step {
             LeaveStep::Release => return self.release().await.map(Some),
+            LeaveStep::Wait(Reason::Throttled, ..) => return Ok(Some(self.throttled())),
             LeaveStep::Wait(reason, detail, after) => return Ok(Some(Step::Wait(reason, detail, after))),
             LeaveStep::Stall(reason, detail) => return Ok(Some(Step::Stall(reason, detail))),
             LeaveStep::RemoveClaim => {
@@ -248,9 +255,13 @@ impl Work<'_> {
                 if let Some(held) = self.brake(&claim).await? {
                     return Ok(Some(held));
                 }
+                let (budget, uid) = (self.organization()?.client.budget(), self.subject.object.uid());
+                let Ok(permit) = budget.permit(Lane::Urgent, &uid.unwrap_or_default()).await else {
+                    return Ok(Some(self.throttled()));
+                };
                 *done = Done { has_sent: true, ..Done::default() };
                 let is_earlier_open = is_deletion_open(&self.record()?.claim, &self.settling);
-                let deleted = self.delete(&claim).await;
+                let deleted = self.delete(&claim, Announced::new(self.begun, permit)).await;
                 let is_undone = |failure: &Failure| {
                     let is_definite =
                         failure.class == Class::Conflict || failure.reason == Reason::DeletionBlocked;
@@ -279,6 +290,13 @@ impl Work<'_> {
             Some(organization) => self.context.call_failure(organization, error),
             None => Failure::transient(error.to_string()),
         }
+    }
+
+    /// How the pass ends where the budget has no room: the resource waits behind those who wait already.
+    fn throttled(&self) -> Step {
+        let uid = self.subject.object.uid().unwrap_or_default();
+        let wait = |known: &Arc<Organization>| known.client.budget().wait(Lane::Urgent, &uid);
+        Step::Wait(Reason::Throttled, String::new(), self.organization.as_ref().map(wait).unwrap_or(SENT))
     }
 
     /// How the pass ends where the organization has deleted too many projects lately.
@@ -326,9 +344,9 @@ impl Work<'_> {
     }
 
     /// Claim, a live look whether the policy is still in force, call, claim.
-    async fn delete(&self, claim: &Claim) -> Result<(), Failure> {
+    async fn delete(&self, claim: &Claim, begun: Announced) -> Result<(), Failure> {
         let record = self.record()?;
-        let (begun, is_open) = (self.begun, is_deletion_open(&record.claim, &self.settling));
+        let is_open = is_deletion_open(&record.claim, &self.settling);
         self.context.leads()?;
         let announced = self.context.ledger.update(record, claim, record.key.as_ref()).await;
         let announced = announced.map_err(|error| failure("writing the claim", &error))?;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::gather::Gathered;
+use super::gather::{Gathered, Kept};
 use super::prove::{Proof, prove};
 use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
-use crate::composio::Announced;
+use crate::composio::{Announced, Permit};
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::evidence;
@@ -23,25 +23,33 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::world::{ClaimView, Desired, Pass, SettingsView, World};
 
-/// Carries the action out and notes in `pass` what it has shown.
+/// What is to be done, and the permit of the budget where it is an announced mutation.
+pub(super) struct Order {
+    pub(super) action: Action,
+    pub(super) permit: Option<Permit>,
+}
+
+/// Carries the action out and notes in `pass` what it has shown; returns what need not be read again after it.
 pub(super) async fn execute(
     context: &Context,
     organization: &Arc<Organization>,
     desired: &Desired,
     gathered: Gathered,
-    action: Action,
+    Order { action, permit }: Order,
     pass: &mut Pass,
-) -> Result<(), Failure> {
+) -> Result<Kept, Failure> {
     let Gathered { begun, world, secret, unproven_key } = gathered;
+    let begun = permit.map(|permit| Announced::new(begun, permit));
     // Evidence is about the claim as it was.
     if !matches!(action, Action::ReadEvidence) {
         pass.evidence = None;
     }
-    let work = Work { context, organization, desired, begun: Announced(begun), world: &world };
-    match action {
+    let work = Work { context, organization, desired, begun, world: &world };
+    let done: Result<(), Failure> = match action {
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
-            work.create(&claim, attempt, config).await
+            work.create(&claim, attempt, config).await?;
+            return Ok(Kept { secret: Some(secret), ..Kept::default() });
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
@@ -80,7 +88,8 @@ pub(super) async fn execute(
         }
         Action::PublishSecret => {
             pass.has_mutated = true;
-            publish(context, desired, work.record()?, secret.as_ref()).await
+            let written = publish(context, desired, work.record()?, secret.as_ref()).await?;
+            return Ok(Kept { claim: Some(world.claim), secret: Some(Some(written)) });
         }
         Action::ProveKey => {
             pass.disproved = work.prove_key(unproven_key).await?;
@@ -102,7 +111,8 @@ pub(super) async fn execute(
             pass.take_over.presence = Some(work.look_for_project().await?);
             Ok(())
         }
-    }
+    };
+    done.map(|()| Kept::default())
 }
 
 /// What every action needs.
@@ -110,8 +120,8 @@ pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
     pub(super) organization: &'a Arc<Organization>,
     pub(super) desired: &'a Desired,
-    /// From when on the gate counts.
-    begun: Announced,
+    /// From when on the gate counts, for what is announced.
+    begun: Option<Announced>,
     pub(super) world: &'a World,
 }
 
@@ -161,12 +171,13 @@ impl Work<'_> {
         W: Future<Output = Option<CallError>> + Send + 'static,
     {
         self.context.leads()?;
+        let begun = self.begun.ok_or_else(|| Failure::bug("a mutation without a permit of the budget"))?;
         let announced = self.write_claim(claim).await?;
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
         let (ledger, organization) = (self.context.ledger.clone(), self.organization.clone());
         let settlement = Settlement { ledger, organization, announced, attempt, settle };
-        detached(self.context, claim.name(), work(settlement, self.begun)).await
+        detached(self.context, claim.name(), work(settlement, begun)).await
     }
 
     async fn create(&self, claim: &Claim, attempt: u32, config: Option<Settings>) -> Result<(), Failure> {
@@ -185,7 +196,7 @@ impl Work<'_> {
         };
         match self.announced(claim, attempt, create).await? {
             None => {
-                self.context.organizations.close_breaker(&self.organization.name);
+                self.context.organizations.budgets.forget_breaker(&self.organization.name);
                 if self.organization.id.is_none() {
                     // Its first project shows the organization's id.
                     self.context.wake_organization(&self.organization.name);

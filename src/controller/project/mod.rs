@@ -27,17 +27,19 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
-use self::gather::Facts;
+use self::execute::Order;
+use self::gather::{Facts, Kept};
 use super::cached::CachedProject;
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
 use super::{finalizer, watch};
-use crate::composio::BootInstant;
+use crate::composio::{BootInstant, SharedBudget};
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
+use crate::domain::budget::Lane;
 use crate::domain::condition::Outcome;
 use crate::domain::failure::{Class, Failure};
-use crate::domain::plan::{Scope, Step, Wish, plan, validate};
+use crate::domain::plan::{Cost, Scope, Step, Wish, plan, validate, wanted_lane};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverSpec;
@@ -130,13 +132,13 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     let namespace = object.namespace().unwrap_or_default();
     let scope = context.scope(&namespace, organization_of(object)).await?;
     keep_finalizer(context, object, &scope, facts).await?;
-    let mut done = Pass::default();
+    let (mut done, mut kept) = (Pass::default(), Kept::default());
     let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
     let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
         context.leads()?;
         let wish = wish(object, &scope);
-        let view = context.organizations.view(&wish.organization);
+        let view = context.organizations.view(&wish.organization, &wish.uid);
         let desired = match validate(wish.clone(), &view) {
             Ok(desired) => desired,
             Err(step) => {
@@ -152,17 +154,43 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         };
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
-        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to).await?;
+        let known = std::mem::take(&mut kept);
+        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to, known).await?;
         facts.saw(&desired, &gathered.world);
+        let budget = organization.client.budget();
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
-                execute::execute(context, &organization, &desired, gathered, action, &mut done).await?;
+                let permit = match action.cost() {
+                    Cost::Mutation(lane) => match budget.permit(lane, &desired.uid).await {
+                        Ok(permit) => Some(permit),
+                        // Others were faster: what can be done without calls comes first.
+                        Err(_) => continue,
+                    },
+                    Cost::Nothing | Cost::Calls(_) => None,
+                };
+                let lane = action.cost().lane().unwrap_or(Lane::Work);
+                let order = Order { action, permit };
+                match execute::execute(context, &organization, &desired, gathered, order, &mut done).await {
+                    Err(failure) if failure.reason == Reason::Throttled => {
+                        return Ok(throttled(budget, lane, &desired.uid));
+                    }
+                    result => kept = result?,
+                }
+            }
+            Step::Wait(Reason::Throttled, ..) => {
+                let lane = wanted_lane(&desired, &gathered.world).unwrap_or(Lane::Work);
+                return Ok(throttled(budget, lane, &desired.uid));
             }
             Step::Fail(failure) => return Err(failure),
             step => return Ok(step),
         }
     }
     Err(Failure::transient("there was always something left to do"))
+}
+
+/// The resource of this UID waits from now on for the budget, behind those who wait already.
+fn throttled(budget: &SharedBudget, lane: Lane, uid: &str) -> Step {
+    Step::Wait(Reason::Throttled, String::new(), budget.wait(lane, uid))
 }
 
 /// The finalizer is there before anything that it stands for, and not where everything is retained. Where nothing may be

@@ -237,10 +237,6 @@ fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
         Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => {
             Action::requeue(Context::jittered(longest))
         }
-        // Whoever waits for the same moment must not come in the same moment.
-        Outcome::Step(Step::Wait(Reason::Throttled, _, after)) => {
-            Action::requeue(*after + Duration::from_secs(5).mul_f64(Context::spread()))
-        }
         Outcome::Step(Step::Wait(_, _, after)) => Action::requeue(*after),
         Outcome::Failed(failure, in_a_row) => Action::requeue(match failure.class {
             Class::Conflict => backoff(1, Context::spread(), None),

@@ -12,6 +12,7 @@ use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
 use crate::controller::organizations::Organization;
 use crate::domain::answer::{Answer, CallError};
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
 use crate::domain::failure::{Failure, backoff};
 use crate::domain::ids::ProjectId;
@@ -157,7 +158,14 @@ impl Settlement {
         while started.elapsed() < PATIENCE {
             // Somebody may have taken it over meanwhile: what a claim holds is not touched. The gate counts from before
             // the look.
-            let announced = Announced(BootInstant::now());
+            let permit = match client.budget().permit(Lane::Urgent, id.as_str()).await {
+                Ok(permit) => permit,
+                Err(left) => {
+                    tokio::time::sleep(left).await;
+                    continue;
+                }
+            };
+            let announced = Announced::new(BootInstant::now(), permit);
             match self.ledger.is_claimed(id, "").await {
                 Ok(true) => return warn!(project.id = %id, "another claim has it by now; it is not deleted"),
                 Ok(false) => {}

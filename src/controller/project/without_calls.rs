@@ -4,12 +4,13 @@
 
 use url::Url;
 
-use super::gather::{Facts, gather};
+use super::gather::{Facts, Kept, gather};
 use super::publish::publish;
 use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::crd::{ComposioOrganization, DEFAULT_ENDPOINT};
+use crate::domain::budget::Room;
 use crate::domain::claim::{Phase, Record};
 use crate::domain::failure::Failure;
 use crate::domain::plan::{Action, Wish, validate, without_calls};
@@ -32,7 +33,8 @@ pub(super) async fn keep_secret(
     let mut pass = Pass::default();
     for _ in 0..MOST_ACTIONS {
         let now = last.as_ref().map_or_else(jiff::Timestamp::now, |last| last.client.server_now());
-        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, bound_to).await?;
+        let gathered =
+            gather(context, BootInstant::now(), now, &desired, &pass, bound_to, Kept::default()).await?;
         let Some(record) = own(&gathered.world.claim, &desired) else { return Ok(()) };
         facts.saw(&desired, &gathered.world);
         let action = without_calls(&desired, &gathered.world, &record.claim);
@@ -86,7 +88,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
             defaults: Settings::default(),
             settings_endpoint: Capability::Unknown,
             base_url: String::new(),
-            paused_for: None,
+            room: Room::default(),
             permits: Permits::default(),
         }
     };
@@ -107,7 +109,7 @@ fn facts(organization: &ComposioOrganization) -> OrganizationFacts {
             .map_or_else(|_| url.to_owned(), String::from)
             .trim_end_matches('/')
             .to_owned(),
-        paused_for: None,
+        room: Room::default(),
         permits: Permits::default(),
     }
 }

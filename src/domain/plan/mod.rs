@@ -26,6 +26,7 @@ pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
 pub use self::validate::{Scope, Wish, validate};
+use super::budget::{Lane, Room};
 use super::claim::{Claim, Illegal, Phase, Record, Superseded};
 use super::failure::Failure;
 use super::reason::Reason;
@@ -106,17 +107,46 @@ pub enum Action {
 }
 
 impl Action {
-    /// Needs a call to Composio.
-    fn is_call(&self) -> bool {
-        !matches!(
-            self,
+    /// What it needs of the organization's budget.
+    pub fn cost(&self) -> Cost {
+        match self {
             Action::WriteClaim(_)
-                | Action::Conclude(..)
-                | Action::PublishSecret
-                | Action::RemoveSuperseded(..)
-                | Action::TakeUp { .. }
-                | Action::Bury
-        )
+            | Action::Conclude(..)
+            | Action::PublishSecret
+            | Action::RemoveSuperseded(..)
+            | Action::TakeUp { .. }
+            | Action::Bury => Cost::Nothing,
+            Action::ReadEvidence
+            | Action::ReadProject
+            | Action::ReadSettings
+            | Action::PatchSettings(_)
+            | Action::ProveKey
+            | Action::ReadCandidate
+            | Action::LookForProject => Cost::Calls(Lane::Work),
+            Action::CreateProject { .. } => Cost::Mutation(Lane::Work),
+            Action::AcquireKey { .. } | Action::DeleteUnusable(_) => Cost::Mutation(Lane::Urgent),
+        }
+    }
+}
+
+/// What an action needs of the organization's budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// No call to Composio.
+    Nothing,
+    /// Calls that ask the budget for themselves.
+    Calls(Lane),
+    /// A mutation that is announced, and for which there must be room before that.
+    Mutation(Lane),
+}
+
+impl Cost {
+    /// The lane of its calls; `None` where there are none.
+    pub fn lane(self) -> Option<Lane> {
+        match self {
+            Cost::Nothing => None,
+            Cost::Calls(lane) | Cost::Mutation(lane) => Some(lane),
+        }
     }
 }
 
@@ -130,10 +160,23 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 /// Decides. An illegal transition is a fault of ours and ends as [`Reason::InternalError`].
 pub fn plan(desired: &Desired, world: &World) -> Step {
     match decide(desired, world) {
-        Ok(Step::Do(action)) if action.is_call() && desired.paused_for.is_some() => throttled(desired),
+        Ok(Step::Do(action)) => closed(desired, &action).map_or(Step::Do(action), throttled),
         Ok(step) => step,
         Err(illegal) => Step::Stall(Reason::InternalError, illegal.to_string()),
     }
+}
+
+/// The lane of what is to be done next, whether there is room for it or not; `None` where that needs no call.
+pub fn wanted_lane(desired: &Desired, world: &World) -> Option<Lane> {
+    match plan(&Desired { room: Room::default(), ..desired.clone() }, world) {
+        Step::Do(action) => action.cost().lane(),
+        _ => None,
+    }
+}
+
+/// How long there is no room for the action.
+fn closed(desired: &Desired, action: &Action) -> Option<Duration> {
+    action.cost().lane().and_then(|lane| desired.room.left(lane))
 }
 
 fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
@@ -201,12 +244,11 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     {
         return Ok(step);
     }
-    let is_open = |action: &Action| !action.is_call() || desired.paused_for.is_none();
     let missing = missing::next(desired, world, claim)?;
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
     if let settings::Next::Do(action) = &settings
-        && is_open(action)
+        && closed(desired, action).is_none()
         && matches!(missing, missing::Next::There)
     {
         return Ok(Step::Do(action.clone()));
@@ -216,14 +258,15 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     match missing {
         missing::Next::Later(step) => return Ok(step),
-        missing::Next::Do(action) if is_open(&action) => return Ok(Step::Do(action)),
-        missing::Next::Do(_) => return Ok(throttled(desired)),
+        missing::Next::Do(action) => {
+            return Ok(closed(desired, &action).map_or(Step::Do(action), throttled));
+        }
         missing::Next::There => {}
     }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
         settings::Next::Fail(failure) => Step::Fail(failure),
-        settings::Next::Do(_) => throttled(desired),
+        settings::Next::Do(action) => closed(desired, &action).map_or(Step::Do(action), throttled),
         settings::Next::Synced => Step::Done,
     })
 }
@@ -239,8 +282,8 @@ fn preflight(desired: &Desired, world: &World) -> Option<Step> {
     settings::preflight(desired)
 }
 
-fn throttled(desired: &Desired) -> Step {
-    Step::Wait(Reason::Throttled, String::new(), desired.paused_for.unwrap_or_default())
+fn throttled(left: Duration) -> Step {
+    Step::Wait(Reason::Throttled, String::new(), left)
 }
 
 fn secret_conflict(whose: &str) -> Step {

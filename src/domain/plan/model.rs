@@ -14,6 +14,7 @@ use proptest::test_runner::TestCaseError;
 
 use self::remote::{Look, Maker, Mutation, Remote, Reply};
 use super::{OrphanSeen, OrphanStep, Step, orphan};
+use crate::domain::budget::Room;
 use crate::domain::claim::{Claim, Owner, Record};
 use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
@@ -159,7 +160,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
             annotations: BTreeMap::new(),
         },
         base_url: "https://api.example".to_owned(),
-        paused_for: None,
+        room: Room::default(),
         is_suspended: false,
         deletion_policy: DeletionPolicy::Retain,
         take_over: TakeOver::default(),

@@ -16,6 +16,7 @@ use proptest::test_runner::TestRunner;
 use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
+use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk;
 use crate::domain::claim::{Attempt, Claim, Origin, Phase, Purpose};
 use crate::domain::evidence::{Verdict, judge};
@@ -210,8 +211,8 @@ proptest! {
     fn neither_settings_that_fail_nor_a_pause_keep_a_known_key_from_its_workloads(case in owned_case()) {
         let Case(wish, world) = &case;
         let has_failed = matches!(world.pass.settings, SettingsView::Failed(_));
-        let paused_for = (!has_failed).then_some(Duration::from_secs(7));
-        let wish = Desired { paused_for, ..wish.clone() };
+        let room = if has_failed { Room::default() } else { Room::paused(Duration::from_secs(7)) };
+        let wish = Desired { room, ..wish.clone() };
         let world = World { secret: SecretView::Absent, unproven_key: None, ..world.clone() };
         let step = plan(&wish, &world);
         let is_write = matches!(step, Step::Do(Action::PublishSecret | Action::WriteClaim(_)));
@@ -221,7 +222,7 @@ proptest! {
     #[test]
     fn while_the_organization_is_paused_nothing_is_called(case in case()) {
         let Case(wish, world) = &case;
-        let wish = Desired { paused_for: Some(Duration::from_secs(7)), ..wish.clone() };
+        let wish = Desired { room: Room::paused(Duration::from_secs(7)), ..wish.clone() };
         if let Step::Do(action) = plan(&wish, world) {
             let is_write = matches!(
                 action,

@@ -95,7 +95,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         settings: wish.settings.over(&facts.defaults),
         secret: wish.secret,
         base_url: facts.base_url.clone(),
-        paused_for: facts.paused_for,
+        room: facts.room,
         is_suspended: wish.is_suspended,
         deletion_policy: wish.deletion_policy,
     })

@@ -227,6 +227,8 @@ fn grants() -> Vec<Wrong> {
 
 fn identity_and_limits() -> Vec<Wrong> {
     let limit = |limit: Value| with("limits", json!({"deletionsPerHour": limit}));
+    let rate = |limit: Value| with("limits", json!({"requestsPerMinute": limit}));
+    let requests = "spec.limits.requestsPerMinute";
     let (id, deletions) = ("spec.organizationId", "spec.limits.deletionsPerHour");
     vec![
         wrong(with("organizationId", json!("")), id, &["should be at least 1 chars long"]),
@@ -239,5 +241,8 @@ fn identity_and_limits() -> Vec<Wrong> {
         wrong(limit(json!(-1)), deletions, &["should be greater than or equal to 0"]),
         wrong(limit(json!(10_001)), deletions, &["should be less than or equal to 10000"]),
         wrong(limit(json!("20")), deletions, &["of type integer", "expected numeric"]),
+        wrong(rate(json!(9)), requests, &["should be greater than or equal to 10"]),
+        wrong(rate(json!(1_000_001)), requests, &["should be less than or equal to 1000000"]),
+        wrong(rate(json!("500")), requests, &["of type integer", "expected numeric"]),
     ]
 }

@@ -14,6 +14,7 @@ mod settle;
 
 use std::rc::Rc;
 
+use composio_operator::domain::budget::Room;
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
@@ -208,6 +209,9 @@ fn organization(realm: &mut Realm, process: usize) -> OrganizationView {
         settings_endpoint: process.capability,
         permits: Permits::default(),
         base_url: String::new(),
-        paused_for: (left > 0).then(|| std::time::Duration::from_millis(left.unsigned_abs())),
+        room: match left > 0 {
+            true => Room::paused(std::time::Duration::from_millis(left.unsigned_abs())),
+            false => Room::default(),
+        },
     })
 }

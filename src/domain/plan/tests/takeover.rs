@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::worlds::{Case, case, is_mine, record};
+use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk;
 use crate::domain::claim::{Claim, Origin, Phase};
 use crate::domain::key::KeyRecord;
@@ -194,7 +195,7 @@ proptest! {
         if let Step::Do(Action::LookForProject) = plan(wish, world) {
             let since = world.take_over.gone_for;
             prop_assert!(since.is_none_or(|since| since >= SETTLE), "{:?}", since);
-            prop_assert!(!wish.is_suspended && wish.paused_for.is_none());
+            prop_assert!(!wish.is_suspended && wish.room == Room::default());
         }
     }
 

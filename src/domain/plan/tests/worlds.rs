@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
+use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
 use crate::domain::claim::{Published, Record};
 use crate::domain::evidence::{Detail, Evidence, Found, Settling};
@@ -95,9 +96,9 @@ fn wish() -> impl Strategy<Value = Desired> {
         prop_oneof![Just(Capability::Unknown), Just(Capability::Available), Just(Capability::Unavailable)];
     let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
     (some_settings(), endpoint, pause, proptest::bool::weighted(0.2)).prop_map(
-        |(settings, settings_endpoint, paused_for, is_suspended)| Desired {
+        |(settings, settings_endpoint, pause, is_suspended)| Desired {
             settings_endpoint,
-            paused_for,
+            room: pause.map(Room::paused).unwrap_or_default(),
             is_suspended,
             ..desired(settings)
         },
@@ -230,7 +231,7 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         }
         let wish = Desired {
             is_suspended: false,
-            paused_for: None,
+            room: Room::default(),
             settings_endpoint: Capability::Available,
             ..wish
         };

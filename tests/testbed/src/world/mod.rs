@@ -19,7 +19,7 @@ pub use self::child::Child;
 use self::operator::Running;
 use crate::canary::{History, Kind, capture_logs};
 use crate::controlplane::{ControlPlane, Options};
-use crate::emulator::{self, Control, Emulator, Organization, OrganizationOptions};
+use crate::emulator::{self, Control, Emulator, Modes, Organization, OrganizationOptions};
 use crate::eventually::eventually;
 
 /// How long a scenario waits for one thing. Long, because two cores serve everything.
@@ -78,7 +78,10 @@ impl World {
         let client = control_plane.client().await.expect("an administrator's client");
         let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
         let control = emulator.control();
-        let organization = control.add_organization(OrganizationOptions::named("default"));
+        // So large that the operator's budget is the subject of those tests only that set another limit.
+        let modes = Modes { rate_limit: Some(100_000), ..Modes::default() };
+        let organization =
+            control.add_organization(OrganizationOptions { modes, ..OrganizationOptions::named("default") });
         let id = uuid::Uuid::new_v4().simple().to_string();
         let mut world = Self {
             control_plane,

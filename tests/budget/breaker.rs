@@ -1,0 +1,88 @@
+//! The breaker: one probe per interval, whatever the size of the fleet, and no storm when it shuts.
+
+use jiff::SignedDuration;
+use serde_json::json;
+use testbed::emulator::{Entry, Fault, FaultRule, Operation, Point};
+use testbed::eventually::eventually;
+use testbed::world::{PATIENCE, World};
+
+use crate::scene::{apply_many, is_probe, most_within, print_rates, reach, refused, world_with};
+
+const PROJECTS: usize = 1_000;
+
+/// Waits for so many probes after a mark, and returns all calls since.
+async fn probes(world: &World, mark: u64, number: usize) -> Vec<Entry> {
+    eventually(&format!("there were {number} probes"), PATIENCE, async || {
+        let calls = world.control.journal_since(mark);
+        match calls.iter().filter(|entry| is_probe(entry)).count() {
+            found if found >= number => Ok(calls),
+            found => Err(format!("there were {found}")),
+        }
+    })
+    .await
+}
+
+/// Nothing but probes, each at least twice as far from the one before as that from its own.
+fn assert_probes_only(calls: &[Entry]) {
+    let strange: Vec<_> = calls.iter().filter(|entry| !is_probe(entry)).collect();
+    assert!(strange.is_empty(), "calls beside the probes: {strange:?}");
+    let gaps: Vec<SignedDuration> =
+        calls.windows(2).map(|pair| pair[1].time.duration_since(pair[0].time)).collect();
+    println!("distances of the probes: {gaps:?}");
+    for (number, gap) in gaps.iter().enumerate() {
+        let least = SignedDuration::from_secs(2 << number) - SignedDuration::from_millis(50);
+        assert!(*gap >= least, "the probes are {gaps:?} apart");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_revoked_key_a_thousand_projects_cost_one_call_per_probe_and_recover_without_a_storm() {
+    let world = world_with(json!({}), |modes| modes.rate_limit = Some(10_000)).await;
+    let organization = world.organization.id.clone();
+    let new = world.control.add_organization_key(&organization);
+    assert!(world.control.revoke_organization_key(&world.organization.key));
+    world.apply("shop-0", json!({})).await;
+    world.organization_reaches("default", "False", "KeyInvalid").await;
+    let mark = world.control.mark();
+    apply_many(&world, "shop", PROJECTS, &json!({})).await;
+    reach(&world, PROJECTS, "False", "OrganizationNotReady").await;
+    let calls = probes(&world, mark, 2).await;
+    assert_probes_only(&calls);
+    println!("{} calls of {PROJECTS} projects while the key was revoked", calls.len());
+    let mark = world.control.mark();
+    world.set_organization_key("default", &new).await;
+    reach(&world, PROJECTS, "True", "Reconciled").await;
+    let calls = world.control.journal_since(mark);
+    print_rates("recovery of 1,000 projects after a new key, ceiling 2,500 a minute", &calls);
+    assert_eq!(refused(&calls), 0, "calls answered by 429");
+    let most = most_within(&calls, SignedDuration::from_mins(1));
+    assert!(most <= 2_500, "{most} calls within a minute");
+    // Beyond the first burst (500 of the 2,000 for work) they come at the pace of the budget, 23 a second.
+    let creations: Vec<_> =
+        calls.iter().filter(|entry| entry.operation == Some(Operation::Create)).cloned().collect();
+    let most = most_within(&creations, SignedDuration::from_secs(10));
+    assert!(most <= 375 + 240, "{most} creations within ten seconds");
+    assert_eq!(creations.len(), PROJECTS);
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_bring_no_answer_open_the_breaker_until_a_probe_is_answered() {
+    let world = World::start().await;
+    let organization = world.organization.id.clone();
+    let cut = Fault::Cut { point: Point::BeforeCommit };
+    let rule = world.control.inject(FaultRule::new(cut).organization(organization.clone()));
+    apply_many(&world, "shop", 40, &json!({})).await;
+    world.organization_reaches("default", "False", "EndpointUnreachable").await;
+    reach(&world, 40, "False", "OrganizationNotReady").await;
+    let mark = world.control.mark();
+    let calls = probes(&world, mark, 2).await;
+    assert!(calls.iter().all(is_probe), "calls beside the probes: {calls:?}");
+    assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 1"#));
+    world.control.clear_fault(rule);
+    world.organization_ready("default").await;
+    reach(&world, 40, "True", "Reconciled").await;
+    assert_eq!(world.control.committed(&organization, Operation::Create), 40);
+    assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 0"#));
+    world.finish(&[]).await;
+}
