@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use axum::http::Method;
 use composio_operator::crd::ComposioProject;
 use kube::Api;
 use testbed::emulator::Operation;
-use testbed::proxy::JournalEntry;
+use testbed::proxy::{Action, Exchange, JournalEntry, Match};
 
 use super::figure::{Figure, number};
 use super::readiness::Readiness;
@@ -25,6 +26,7 @@ pub(crate) async fn cost(subject: &Subject, projects: u32) -> anyhow::Result<Vec
     let operator = stage.start(Run { namespaces: &[namespace], is_counted: true, ..Run::default() }).await?;
     let proxy = operator.proxy.as_ref().context("a proxy that counts")?;
     let (before, mark) = (proxy.journal().len(), stage.control.mark());
+    let reads = proxy.on(Match::method(Method::GET).when(is_of_one_object), Action::before(|_| async {}));
     let mut readiness = Readiness::follow(Api::namespaced(stage.client.clone(), namespace));
     stage.add_projects(names(namespace, "cost", projects)).await?;
     readiness.until(projects, "waiting").await?;
@@ -35,6 +37,7 @@ pub(crate) async fn cost(subject: &Subject, projects: u32) -> anyhow::Result<Vec
         proxy.journal().split_off(before).into_iter().filter(|entry| entry.forwarded).collect();
     let calls = stage.control.journal_since(mark).into_iter();
     let calls = calls.filter(|entry| !entry.path.ends_with("/list?limit=1")).count();
+    let reads = reads.hits();
     operator.stop().await?;
     let share = |count: usize| number(count) / f64::from(projects);
     let kinds: BTreeMap<&str, usize> = writes.iter().fold(BTreeMap::new(), |mut kinds, entry| {
@@ -52,7 +55,14 @@ pub(crate) async fn cost(subject: &Subject, projects: u32) -> anyhow::Result<Vec
         .of(format!("{projects} projects")),
         Figure::at_most("writes to the API server per created project", 5.0, share(writes.len()), "")
             .of(kinds.join(", ")),
+        Figure::plain("reads of single objects from the API server per created project", share(reads), ""),
     ])
+}
+
+/// Not a list, and not a watch.
+fn is_of_one_object(exchange: &Exchange) -> bool {
+    let kind = exchange.path.rsplit('/').nth(1).unwrap_or_default();
+    exchange.query.is_empty() && ["secrets", "namespaces", "composioprojects"].contains(&kind)
 }
 
 fn kind(entry: &JournalEntry) -> &'static str {
