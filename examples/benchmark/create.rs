@@ -12,6 +12,7 @@ use testbed::emulator::Operation;
 use testbed::proxy::{Action, Exchange, JournalEntry, Match};
 
 use super::figure::{Figure, number};
+use super::footprint::processor_time;
 use super::readiness::Readiness;
 use super::screen::Step;
 use super::stage::{PATIENCE, Run, SYSTEM, Stage, Subject};
@@ -91,35 +92,53 @@ async fn wait_for(what: &str, is_met: impl Fn() -> bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One side of one round.
+#[derive(Clone, Copy)]
+struct Round {
+    /// From the first creation at Composio to the last Ready.
+    seconds: f64,
+    /// Processor time of the API server meanwhile.
+    api_server: f64,
+    /// Processor time of the operator.
+    operator: f64,
+}
+
 /// So many projects at once, by the operator and by the yardstick in turn, several times.
 pub(crate) async fn bulk(subject: &Subject, projects: u32, rounds: u32) -> anyhow::Result<Vec<Figure>> {
     let stage = Stage::open(subject).await?;
     stage.warm_up().await?;
-    let mut times: Vec<(f64, f64)> = Vec::new();
+    let mut both: Vec<(Round, Round)> = Vec::new();
     for round in 1..=rounds {
-        let operator = by_operator(&stage, round, projects).await?;
-        let yardstick = by_yardstick(&stage, round, projects).await?;
-        times.push((operator.as_secs_f64(), yardstick.as_secs_f64()));
+        both.push((
+            by_operator(&stage, round, projects).await?,
+            by_yardstick(&stage, round, projects).await?,
+        ));
     }
-    let median = |pick: fn(&(f64, f64)) -> f64| {
-        let mut values: Vec<f64> = times.iter().map(pick).collect();
+    let median = |pick: &dyn Fn(&(Round, Round)) -> f64| {
+        let mut values: Vec<f64> = both.iter().map(pick).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
-    let ratio = median(|(operator, yardstick)| operator / yardstick);
-    let (operator, yardstick) = (median(|pair| pair.0), median(|pair| pair.1));
+    let ratio = median(&|(operator, yardstick)| operator.seconds / yardstick.seconds);
+    let seconds = median(&|(operator, _)| operator.seconds);
     let each: Vec<_> =
-        times.iter().map(|(operator, yardstick)| format!("{operator:.1}/{yardstick:.1}")).collect();
+        both.iter().map(|(one, other)| format!("{:.1}/{:.1}", one.seconds, other.seconds)).collect();
     let name = format!("{projects} projects at once, against the smallest client with the same writes");
+    let detail = format!(
+        "rounds {} s; processor time: API server {:.1}/{:.1} s, operator {:.1} s",
+        each.join(", "),
+        median(&|(operator, _)| operator.api_server),
+        median(&|(_, yardstick)| yardstick.api_server),
+        median(&|(operator, _)| operator.operator)
+    );
     Ok(vec![
-        Figure::at_most(name, 1.3, ratio, "times")
-            .of(format!("medians {operator:.1} s and {yardstick:.1} s; rounds {} s", each.join(", "))),
-        Figure::plain("created per second", f64::from(projects) / operator, "projects"),
+        Figure::at_most(name, 1.3, ratio, "times").of(detail),
+        Figure::plain("created per second", f64::from(projects) / seconds, "projects"),
     ])
 }
 
 /// All resources are there before the operator starts. From the first creation at Composio to the last Ready.
-async fn by_operator(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Duration> {
+async fn by_operator(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Round> {
     let namespace = format!("team-operator-{round}");
     stage.add_namespace(&namespace).await?;
     let api: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
@@ -127,17 +146,24 @@ async fn by_operator(stage: &Stage, round: u32, projects: u32) -> anyhow::Result
     let mut readiness = Readiness::follow(api);
     let (mark, clock) = (stage.control.mark(), (Instant::now(), jiff::Timestamp::now()));
     let operator = stage.start(Run { namespaces: &[&namespace], ..Run::default() }).await?;
+    let api_server = stage.api_server_time()?;
     let end = readiness.until(projects, "operator:").await?;
+    let api_server = stage.api_server_time()?.saturating_sub(api_server);
+    let busy = processor_time(&operator.child)?;
     let created = stage.control.journal_since(mark);
     let first = created.iter().find(|entry| entry.operation == Some(Operation::Create));
     let first = first.context("a creation at the emulator")?.time;
     operator.stop().await?;
     let before_first = Duration::try_from(first.duration_since(clock.1))?;
-    Ok(end.duration_since(clock.0).saturating_sub(before_first))
+    Ok(Round {
+        seconds: end.duration_since(clock.0).saturating_sub(before_first).as_secs_f64(),
+        api_server: api_server.as_secs_f64(),
+        operator: busy.as_secs_f64(),
+    })
 }
 
 /// The same resources with the same watch on them.
-async fn by_yardstick(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Duration> {
+async fn by_yardstick(stage: &Stage, round: u32, projects: u32) -> anyhow::Result<Round> {
     let namespace = format!("team-yardstick-{round}");
     stage.add_namespace(&namespace).await?;
     let api: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
@@ -145,8 +171,9 @@ async fn by_yardstick(stage: &Stage, round: u32, projects: u32) -> anyhow::Resul
     let model = yardstick::Model::read(stage, &format!("team-operator-{round}")).await?;
     let mut readiness = Readiness::follow(api);
     let step = Step::new(format!("yardstick: {projects} projects"), projects);
-    let begun = Instant::now();
+    let (begun, api_server) = (Instant::now(), stage.api_server_time()?);
     yardstick::create(stage, &model, &namespace, &step).await?;
     let end = readiness.until(projects, "yardstick:").await?;
-    Ok(end.duration_since(begun))
+    let api_server = stage.api_server_time()?.saturating_sub(api_server).as_secs_f64();
+    Ok(Round { seconds: end.duration_since(begun).as_secs_f64(), api_server, operator: 0.0 })
 }

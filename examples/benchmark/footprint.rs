@@ -30,7 +30,12 @@ pub(crate) fn memory(child: &Child) -> anyhow::Result<Memory> {
 
 /// Processor time of the operator until now.
 pub(crate) fn processor_time(child: &Child) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.pid().as_raw_nonzero()))?;
+    processor_time_of(child.pid().as_raw_nonzero().get().unsigned_abs())
+}
+
+/// The same of any process.
+pub(crate) fn processor_time_of(pid: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // After the name, which may contain anything: state is the first field, utime the 12th, stime the 13th.
     let (_, fields) = stat.rsplit_once(')').context("an unknown form of /proc/PID/stat")?;
     let ticks = |at: usize| fields.split_whitespace().nth(at).and_then(|field| field.parse::<u32>().ok());

@@ -15,11 +15,12 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use testbed::controlplane::{ControlPlane, Options};
+use testbed::controlplane::{ControlPlane, Options, Part};
 use testbed::emulator::{self, Control, Emulator, Organization, OrganizationOptions, Plan};
 use testbed::proxy::ApiProxy;
 use testbed::world::Child;
 
+use super::footprint::processor_time_of;
 use super::screen::Step;
 
 /// Namespace of the operator.
@@ -138,6 +139,11 @@ impl Stage {
             anyhow::Ok(())
         };
         futures::stream::iter(projects).map(create).buffer_unordered(CONCURRENCY).try_collect().await
+    }
+
+    /// Processor time of the API server until now.
+    pub(crate) fn api_server_time(&self) -> anyhow::Result<Duration> {
+        processor_time_of(self.control_plane.pid(Part::ApiServer))
     }
 
     /// Starts the operator and waits until it is ready.
