@@ -81,8 +81,18 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 9] =
-    ["reasons", "creation", "deletion", "secrets", "takeover", "organizations", "tenancy", "process", "rbac"];
+const SCENARIOS: [&str; 10] = [
+    "reasons",
+    "creation",
+    "deletion",
+    "secrets",
+    "takeover",
+    "organizations",
+    "fleet",
+    "tenancy",
+    "process",
+    "rbac",
+];
 
 /// Every test of [`SCENARIOS`]: a link to its file, named by its sentence, and its text.
 fn scenarios() -> Vec<(String, String)> {

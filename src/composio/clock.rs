@@ -33,6 +33,12 @@ impl BootInstant {
         self.0.saturating_sub(Self::now().0)
     }
 
+    /// So much before; at the earliest when the clock began.
+    #[must_use]
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(by))
+    }
+
     /// Time since the clock began, for decisions that take a `Duration`.
     pub fn since_boot(self) -> Duration {
         self.0

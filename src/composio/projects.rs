@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::client::{Announced, Client, Credential, Reply, Request};
+use super::clock::BootInstant;
 use super::error::unknown;
+use super::listing::{ListedProject, Listing};
 use super::metrics::Operation;
 use crate::domain::answer::{Answer, CallError};
 use crate::domain::claim::Receipt;
@@ -21,22 +23,6 @@ use crate::domain::settings::Settings;
 const PAGE: &str = "50";
 /// End of a walk that does not end by itself.
 const MOST_PAGES: usize = 20_000;
-
-/// A project as the list shows it, as far as it is used.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ListedProject {
-    /// Its id.
-    pub id: ProjectId,
-    /// Its organization's id.
-    pub org_id: OrganizationId,
-    /// Its exact name. Other people's may be anything.
-    pub name: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Treated as gone (API 16.13).
-    #[serde(default)]
-    pub deleted: bool,
-}
 
 /// A project as a read by id shows it, as far as it is used.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,10 +53,21 @@ pub struct ListedKey {
     pub mask: Mask,
 }
 
+/// A project as the list shows it, as far as it is used.
+#[derive(Deserialize)]
+struct Item {
+    id: ProjectId,
+    org_id: OrganizationId,
+    name: Box<str>,
+    created_at: Timestamp,
+    #[serde(default)]
+    deleted: bool,
+}
+
 #[derive(Deserialize)]
 struct Page {
     #[serde(alias = "items")]
-    data: Vec<ListedProject>,
+    data: Vec<Item>,
     #[serde(default)]
     next_cursor: Option<String>,
 }
@@ -125,18 +122,25 @@ impl Client {
         Ok(page.data.into_iter().next().map(|project| project.org_id))
     }
 
-    /// API 5.2 and 12: a walk over the whole list; an error means that it is not complete. Each project comes once.
-    pub async fn list_projects(&self, key: &ApiKey) -> Result<Vec<ListedProject>, CallError> {
-        let (mut all, mut ids, mut cursors) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    /// API 5.2 and 12: a walk over the whole list; an error means that it is not complete. A project with `deleted: true`
+    /// counts as gone (API 16.13).
+    pub async fn list_projects(&self, key: &ApiKey) -> Result<Listing, CallError> {
+        let (begun, begun_time) = (BootInstant::now(), self.server_now());
+        let (mut living, mut organization_id, mut cursors) = (Vec::new(), None, BTreeSet::new());
         let mut cursor: Option<String> = None;
-        for _ in 0..MOST_PAGES {
+        for pages in 1..=MOST_PAGES {
             let mut request = organization(Operation::List, Method::GET, "list");
             request.query.push(("limit", PAGE.to_owned()));
             request.query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
             let page: Page = parse(self.call(Credential::Organization(key), request).await?)?;
-            all.extend(page.data.into_iter().filter(|project| ids.insert(project.id.clone())));
+            for Item { id, org_id, name, created_at, deleted } in page.data {
+                if organization_id.get_or_insert_with(|| org_id.clone()) != &org_id {
+                    return Err(unknown("a list of several organizations", None));
+                }
+                living.extend((!deleted).then_some(ListedProject { id, name, created_at }));
+            }
             match page.next_cursor.filter(|next| !next.is_empty()) {
-                None => return Ok(all),
+                None => return Ok(Listing::new(begun, begun_time, pages, organization_id, living)),
                 Some(next) if !cursors.insert(next.clone()) => {
                     return Err(unknown("a list that repeats a cursor", None));
                 }
@@ -158,16 +162,6 @@ impl Client {
             Err(CallError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether a project is gone by two witnesses, the read by id and the whole list: one alone may be behind, or may not
-    /// be the API's own.
-    pub async fn is_gone(&self, key: &ApiKey, id: &ProjectId) -> Result<bool, CallError> {
-        if self.read_project(key, id).await?.is_some() {
-            return Ok(false);
-        }
-        let listed = self.list_projects(key).await?;
-        Ok(!listed.iter().any(|project| project.id == *id && !project.deleted))
     }
 
     /// API 5.5: deletes a project; with `revoke`, the credentials of its connected accounts are revoked as well.

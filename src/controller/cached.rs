@@ -13,7 +13,9 @@ use kube::{Resource, ResourceExt};
 use lz4_flex::block;
 use serde::{Deserialize, Serialize};
 
+use super::status::readiness;
 use crate::crd::{ComposioProject, ComposioProjectSpec, ComposioProjectStatus};
+use crate::domain::reason::Reason;
 
 /// Annotations of other programs are not kept: `kubectl apply` repeats the whole object in one.
 const ANNOTATIONS: &str = "composio.dev/";
@@ -28,6 +30,8 @@ pub struct CachedProject {
     organization: Option<Box<str>>,
     /// `spec.secret.name`, where it is stated.
     secret: Option<Box<str>>,
+    /// Whether it is Ready, and the reason of that.
+    readiness: (bool, Option<Reason>),
     /// Spec and status; absent where there is only the metadata.
     packed: Option<Packed>,
 }
@@ -89,12 +93,15 @@ impl TryFrom<ComposioProject> for CachedProject {
         });
         metadata.annotations =
             ours.filter(|annotations: &std::collections::BTreeMap<_, _>| !annotations.is_empty());
+        let conditions = status.as_ref().map(|status| status.conditions.as_slice());
+        let readiness = readiness(conditions.unwrap_or_default());
         let organization = spec.organization_ref.and_then(|reference| reference.name);
         let secret = spec.secret.and_then(|secret| secret.name);
         Ok(Self {
             metadata,
             organization: organization.map(String::into_boxed_str),
             secret: secret.map(String::into_boxed_str),
+            readiness,
             packed: Some(packed),
         })
     }
@@ -103,7 +110,7 @@ impl TryFrom<ComposioProject> for CachedProject {
 impl CachedProject {
     /// What there is of an object that cannot be read.
     pub fn bare(metadata: ObjectMeta) -> Self {
-        Self { metadata, organization: None, secret: None, packed: None }
+        Self { metadata, organization: None, secret: None, readiness: (false, None), packed: None }
     }
 
     /// The whole object, but for what the cache does not keep of its metadata.
@@ -124,6 +131,11 @@ impl CachedProject {
     /// Name of the Secret that it wants.
     pub fn secret(&self) -> Cow<'_, str> {
         self.secret.as_deref().map_or_else(|| Cow::Owned(self.name_any()), Cow::Borrowed)
+    }
+
+    /// Whether it is Ready, and the reason of that where it is one of ours.
+    pub fn readiness(&self) -> (bool, Option<Reason>) {
+        self.readiness
     }
 
     /// Names it.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
@@ -16,10 +15,19 @@ use crate::crd::{CONFIRM_ANNOTATION, ComposioOrganization};
 use crate::domain::claim::Owner;
 use crate::domain::failure::Failure;
 use crate::domain::held::{Held, HeldKind, token};
+use crate::domain::ids::ProjectId;
 use crate::domain::world::ClaimView;
 
 fn is_confirmed(object: &ComposioOrganization, held: &Held) -> bool {
     object.annotations().get(CONFIRM_ANNOTATION).is_some_and(|confirmed| *confirmed == held.token)
+}
+
+/// What the status says is held.
+fn stated(object: &ComposioOrganization, kind: HeldKind) -> Option<Held> {
+    let held =
+        object.status.iter().flat_map(|status| &status.held).find(|held| held.kind == kind.as_str())?;
+    let count = usize::try_from(held.count).unwrap_or_default();
+    Some(Held { kind, count, token: held.token.clone() })
 }
 
 impl Context {
@@ -55,6 +63,51 @@ impl Context {
         info!(claims = held.count, "a ledger that was restored or copied is confirmed for this organization");
         let is_moved = now.is_moved(&name);
         Ok((now, is_moved.then_some(held)))
+    }
+
+    /// The projects that have vanished from the list together. Confirmed ones are judged like any other. As long as nothing
+    /// was swept since the start, what the status says may still be so.
+    pub(super) async fn vanished_or_let_go(
+        &self,
+        object: &ComposioOrganization,
+        header: &HeaderNow,
+    ) -> Result<Option<Held>, Failure> {
+        let (name, uid, kind) =
+            (object.name_any(), object.uid().unwrap_or_default(), HeldKind::FleetVanished);
+        let fleet = self.organizations.last(&name).map(|known| known.fleet.clone());
+        let Some(sweep) = fleet.as_ref().and_then(|fleet| fleet.latest()) else {
+            let known = stated(object, kind);
+            if let (Some(held), Some(fleet)) = (&known, &fleet)
+                && is_confirmed(object, held)
+            {
+                fleet.want(None);
+            }
+            return Ok(known);
+        };
+        if sweep.withheld.is_empty() {
+            return Ok(None);
+        }
+        let confirmations = header.header.organization(&name).map_or(0, |known| known.vanished_confirmations);
+        let round = confirmations.to_string();
+        let set = sweep.withheld.iter().map(ProjectId::as_str).chain([round.as_str()]);
+        let held = Held { kind, count: sweep.withheld.len(), token: token(kind, &uid, set) };
+        if !is_confirmed(object, &held) {
+            return Ok(Some(held));
+        }
+        self.leads()?;
+        self.ledger
+            .change_header(|header| {
+                let known = header.organization_mut(&name);
+                known.confirmed_vanished.extend(sweep.withheld.iter().cloned());
+                known.vanished_confirmations = confirmations + 1;
+            })
+            .await?;
+        info!(projects = held.count, "projects that have vanished together are confirmed");
+        if let Some(fleet) = fleet {
+            fleet.let_go(&sweep);
+        }
+        self.suspect(&sweep, |(id, _)| sweep.withheld.contains(*id));
+        Ok(None)
     }
 
     /// The deletions that wait. Confirmed ones are let go.
@@ -133,9 +186,10 @@ impl Context {
 impl super::ledger::Ledger {
     /// Names of the claims of an organization.
     async fn names_of(&self, organization: &str) -> Result<Vec<String>, Failure> {
-        let params = ListParams::default().labels(&format!("{ORGANIZATION_LABEL}={organization},{CLAIMS}"));
-        let claims = self.secrets.list_metadata(&params).await;
-        let claims = claims.map_err(|error| failure("reading the claims", &error))?;
-        Ok(claims.items.iter().map(ResourceExt::name_any).collect())
+        let mut names = Vec::new();
+        let claims = format!("{ORGANIZATION_LABEL}={organization},{CLAIMS}");
+        let read = self.each(&claims, |claim| names.push(claim.name_any())).await;
+        read.map_err(|error| failure("reading the claims", &error))?;
+        Ok(names)
     }
 }

@@ -8,6 +8,7 @@ use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::api_error::failure;
@@ -26,6 +27,9 @@ use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::claim::{Claim, Owner};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
+
+/// Why the absence of a project proves nothing.
+pub(super) const NO_PROOF: &str = "Composio has not shown yet that the key is of this organization, so that the absence of a project proves nothing";
 
 fn not_ready(detail: String, retry_after: Option<Duration>) -> Failure {
     Failure { reason: Reason::OrganizationNotReady, retry_after, ..Failure::transient(detail) }
@@ -60,6 +64,8 @@ pub struct Context {
     pub observe_interval: Duration,
     /// Labels of the namespaces.
     pub namespaces: Namespaces,
+    /// Distance between two sweeps over an organization's list.
+    pub sweep_interval: Duration,
     /// Which organizations are in use.
     pub in_use: InUse,
     /// Deletions within the hour.
@@ -78,6 +84,8 @@ pub struct Context {
     pub superseded_retention: Duration,
     /// Failures in a row.
     pub failures: Failures,
+    /// Ends looks that nobody waits for, at shutdown.
+    pub stop: CancellationToken,
     /// Calls with their claim writes: awaited at shutdown, never cancelled.
     pub tasks: TaskTracker,
     /// Asks for looks.
@@ -143,11 +151,9 @@ impl Context {
     /// Whether a claim's project is gone, by two witnesses of the organization that the claim belongs to.
     pub async fn is_gone(&self, organization: &Organization, claim: &Claim) -> Result<bool, Failure> {
         let id = claim.project_id().ok_or_else(|| Failure::bug("a claim without its project"))?;
-        let is_gone = organization.client.is_gone(&organization.key, id).await;
+        let is_gone = organization.is_gone(id).await;
         match is_gone.map_err(|error| self.call_failure(organization, error))? {
-            true if !organization.proves_absence(claim) => Err(Failure::transient(
-                "Composio has not shown yet that the key is of this organization, so that the absence of a project proves nothing",
-            )),
+            true if !organization.proves_absence(claim) => Err(Failure::transient(NO_PROOF)),
             is_gone => Ok(is_gone),
         }
     }

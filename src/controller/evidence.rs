@@ -4,6 +4,7 @@
 use super::api_error::words;
 use super::context::Context;
 use super::organizations::Organization;
+use crate::composio::BootInstant;
 use crate::domain::answer::CallError;
 use crate::domain::claim::Record;
 use crate::domain::evidence::{Detail, Evidence, Found, in_window};
@@ -18,13 +19,10 @@ pub async fn walk(
     let wanted = record.claim.project_name().as_str();
     let settle = context.limits.settle();
     // Before the walk: what it overlooks because it was too early proves nothing.
-    let is_settled = context
-        .sightings
-        .settling(record, client.server_now(), settle)
-        .left(record.claim.attempts())
-        .is_zero();
-    let listed = client.list_projects(key).await?;
-    let found = listed.into_iter().find(|project| project.name == wanted && !project.deleted);
+    let settling = context.sightings.settling(record, client.server_now(), settle);
+    let (is_settled, ago) = settling.counts_from(record.claim.attempts());
+    let listing = organization.listed(BootInstant::now().earlier(ago)).await?;
+    let found = listing.named(wanted).cloned();
     if found.is_none() && !organization.proves_absence(&record.claim) {
         return Err(CallError::NotSent(
             "the key has not shown yet that it is of this organization, so that an empty list proves nothing"

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{ListParams, PartialObjectMeta};
+use kube::api::ListParams;
 
 use super::api_error::failure;
 use super::context::Context;
@@ -108,15 +107,16 @@ impl Context {
 impl Ledger {
     /// How many claims of an organization are `Owned`, and how old the oldest is.
     async fn owned(&self, organization: &str) -> Result<Option<(usize, Duration)>, Failure> {
-        let params =
-            ListParams::default().labels(&format!("{ORGANIZATION_LABEL}={organization},{PHASE_LABEL}=Owned"));
-        let claims = self.secrets.list_metadata(&params).await;
-        let claims = claims.map_err(|error| failure("reading the claims", &error))?;
-        let age = |claim: &PartialObjectMeta<Secret>| {
+        let (mut count, mut eldest) = (0, Duration::ZERO);
+        let labels = format!("{ORGANIZATION_LABEL}={organization},{PHASE_LABEL}=Owned");
+        let read = self.each(&labels, |claim| {
             let born = claim.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |born| born.0);
-            Duration::try_from(Timestamp::now().duration_since(born)).unwrap_or_default()
-        };
-        Ok(claims.items.iter().map(age).max().map(|age| (claims.items.len(), age)))
+            count += 1;
+            eldest =
+                eldest.max(Duration::try_from(Timestamp::now().duration_since(born)).unwrap_or_default());
+        });
+        read.await.map_err(|error| failure("reading the claims", &error))?;
+        Ok((count > 0).then_some((count, eldest)))
     }
 
     async fn has_claims(&self, organization: &str) -> Result<bool, Failure> {

@@ -1,7 +1,7 @@
 //! The finalizer of ComposioOrganization: it stays as long as one of its ComposioProjects has a finalizer, since their
 //! projects are deleted with its key.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use kube::api::{ListParams, Patch, PatchParams};
@@ -49,13 +49,20 @@ impl InUse {
 
     /// How many projects an organization has; `None` until the caches are filled.
     pub fn projects_of(&self, organization: &str) -> Option<usize> {
+        Some(self.all()?.filter(|project| project.organization() == organization).count())
+    }
+
+    /// Whether this process watches a namespace.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|watched| watched == namespace)
+    }
+
+    /// All cached projects, once each cache has been filled; nothing as long as one has not.
+    pub fn all(&self) -> Option<impl Iterator<Item = Arc<CachedProject>>> {
         let stores = self.projects.get()?;
         let is_filled =
             |store: &Store<CachedProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
-        let count = |store: &Store<CachedProject>| {
-            store.state().iter().filter(|project| project.organization() == organization).count()
-        };
-        stores.iter().all(is_filled).then(|| stores.iter().map(count).sum())
+        stores.iter().all(is_filled).then(|| stores.iter().flat_map(Store::state))
     }
 
     /// How many projects of an organization carry the finalizer, as far as the caches know.

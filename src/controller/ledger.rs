@@ -24,14 +24,17 @@ pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
 
+pub(super) const OWNER_NAME_ANNOTATION: &str = "composio.dev/owner-name";
 /// Label of claims and tombstones: name of the ComposioOrganization.
 pub(super) const ORGANIZATION_LABEL: &str = "composio.dev/organization";
-const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
+pub(super) const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
 /// Selects claims, without tombstones.
 pub(super) const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
 pub(super) const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
 pub(super) const CLAIM_ENTRY: &str = "claim.json";
 const KEY_ENTRY: &str = "apiKey";
+/// Most records of one answer.
+const PAGE: u32 = 250;
 /// Name under which this program writes.
 pub const FIELD_MANAGER: &str = "composio-operator";
 
@@ -100,23 +103,44 @@ impl Ledger {
 
     /// Whether the id stands in any claim but the one named.
     pub async fn is_claimed(&self, id: &ProjectId, except: &str) -> Result<bool, kube::Error> {
-        let params = ListParams::default().labels(CLAIMS);
-        let claims = self.secrets.list_metadata(&params).await?;
-        let has_id = |claim: &PartialObjectMeta<Secret>| {
-            claim.name_any() != except
-                && claim.annotations().get(PROJECT_ID_ANNOTATION).is_some_and(|known| known == id.as_str())
-        };
-        Ok(claims.items.iter().any(has_id))
+        let mut is_claimed = false;
+        self.each(CLAIMS, |claim| {
+            let known = claim.annotations().get(PROJECT_ID_ANNOTATION);
+            is_claimed =
+                is_claimed || (claim.name_any() != except && known.is_some_and(|known| known == id.as_str()));
+        })
+        .await?;
+        Ok(is_claimed)
     }
 
     /// Name of a claim whose owner has this UID, if there is one.
     pub async fn owned_by(&self, namespace: &str, uid: &str) -> Result<Option<String>, kube::Error> {
-        let params = ListParams::default().labels(&format!("{OWNER_NAMESPACE_LABEL}={namespace},{CLAIMS}"));
-        let claims = self.secrets.list_metadata(&params).await?;
-        let is_owned = |claim: &&PartialObjectMeta<Secret>| {
-            claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid)
-        };
-        Ok(claims.items.iter().find(is_owned).map(ResourceExt::name_any))
+        let mut name = None;
+        self.each(&format!("{OWNER_NAMESPACE_LABEL}={namespace},{CLAIMS}"), |claim| {
+            if claim.annotations().get(OWNER_UID_ANNOTATION).is_some_and(|owner| owner == uid) {
+                name = Some(claim.name_any());
+            }
+        })
+        .await?;
+        Ok(name)
+    }
+
+    /// Shows the metadata of all records with these labels, page by page: there may be ten thousand, and nobody needs them
+    /// all at once.
+    pub(super) async fn each(
+        &self,
+        labels: &str,
+        mut look: impl FnMut(&PartialObjectMeta<Secret>),
+    ) -> Result<(), kube::Error> {
+        let mut params = ListParams::default().labels(labels).limit(PAGE);
+        loop {
+            let page = self.secrets.list_metadata(&params).await?;
+            page.items.iter().for_each(&mut look);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
     }
 }
 
@@ -188,7 +212,7 @@ pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube
         (PHASE_LABEL, format!("{:?}", claim.phase())),
     ];
     let mut annotations = vec![
-        ("composio.dev/owner-name", owner.name.clone()),
+        (OWNER_NAME_ANNOTATION, owner.name.clone()),
         (OWNER_UID_ANNOTATION, owner.uid.clone()),
         ("composio.dev/project-name", claim.project_name().to_string()),
     ];

@@ -12,7 +12,6 @@ use crate::crd::ComposioProject;
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::ids::ProjectId;
-use crate::domain::takeover::Presence;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,25 +67,64 @@ impl Sightings {
     }
 }
 
-/// Projects that were not found at Composio: since when, and never found since.
+/// Projects that may be gone from Composio, until something shows that they are there.
 #[derive(Default)]
-pub struct Absences(Mutex<HashMap<ProjectId, BootInstant>>);
+pub struct Absences(Mutex<HashMap<ProjectId, Absence>>);
+
+/// What is known of a project that may be gone.
+#[derive(Debug, Clone, Copy)]
+pub enum Absence {
+    /// Something points to it. A sweep that was begun at this time or later tells more.
+    Suspected(BootInstant),
+    /// At this time neither the read by id nor the list knew it, and no look since has shown it.
+    Gone(BootInstant),
+}
 
 impl Absences {
-    /// Notes what both witnesses say.
-    pub fn looked(&self, id: &ProjectId, is_gone: bool, settle: Duration) -> Presence {
+    /// What is known.
+    pub fn get(&self, id: &ProjectId) -> Option<Absence> {
+        lock(&self.0).get(id).copied()
+    }
+
+    /// Something points to its absence, since this time; returns what is known now.
+    pub fn suspect(&self, id: &ProjectId, since: BootInstant) -> Absence {
+        *lock(&self.0).entry(id.clone()).or_insert(Absence::Suspected(since))
+    }
+
+    /// Both witnesses say so. The first time counts.
+    pub fn gone(&self, id: &ProjectId) {
         let mut absences = lock(&self.0);
-        if !is_gone {
-            absences.remove(id);
-            return Presence::There;
+        let known = absences.entry(id.clone()).or_insert_with(|| Absence::Gone(BootInstant::now()));
+        if matches!(known, Absence::Suspected(_)) {
+            *known = Absence::Gone(BootInstant::now());
         }
-        let since = *absences.entry(id.clone()).or_insert_with(BootInstant::now);
-        if since.elapsed() >= settle { Presence::GoneAgain } else { Presence::Gone }
+    }
+
+    /// What was seen counts no more: it begins anew at this time.
+    pub fn restart(&self, id: &ProjectId, since: BootInstant) {
+        lock(&self.0).insert(id.clone(), Absence::Suspected(since));
+    }
+
+    /// It is there.
+    pub fn forget(&self, id: &ProjectId) {
+        lock(&self.0).remove(id);
+    }
+
+    /// A sweep has shown those that `is_listed` names: what was gone begins anew.
+    pub fn swept(&self, begun: BootInstant, is_listed: impl Fn(&ProjectId) -> bool) {
+        for (id, absence) in lock(&self.0).iter_mut() {
+            if matches!(absence, Absence::Gone(_)) && is_listed(id) {
+                *absence = Absence::Suspected(begun);
+            }
+        }
     }
 
     /// Since when a project has been gone.
     pub fn gone_for(&self, id: &ProjectId) -> Option<Duration> {
-        lock(&self.0).get(id).copied().map(BootInstant::elapsed)
+        match self.get(id)? {
+            Absence::Gone(since) => Some(since.elapsed()),
+            Absence::Suspected(_) => None,
+        }
     }
 }
 

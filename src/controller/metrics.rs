@@ -1,12 +1,22 @@
 //! Metrics of reconciling. Labels are closed enums.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use kube::runtime::reflector::Store;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use super::cached::CachedProject;
+use crate::domain::reason::Reason;
 
 /// What is reconciled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -34,6 +44,48 @@ struct PassLabels {
     outcome: PassOutcome,
 }
 
+/// How a sweep ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum SweepOutcome {
+    Complete,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabels {
+    outcome: SweepOutcome,
+}
+
+/// The caches of the ComposioProjects, one per watched namespace or one for all; set when the watches are made.
+pub type Caches = Arc<OnceLock<Vec<Store<CachedProject>>>>;
+
+/// How many ComposioProjects there are, by readiness and reason; counted when it is asked for.
+pub struct ProjectsMetric(pub Caches);
+
+impl fmt::Debug for ProjectsMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProjectsMetric")
+    }
+}
+
+impl Collector for ProjectsMetric {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut counts: BTreeMap<(&str, Option<Reason>), i64> = BTreeMap::new();
+        for project in self.0.get().into_iter().flatten().flat_map(Store::state) {
+            let (is_ready, reason) = project.readiness();
+            *counts.entry((if is_ready { "true" } else { "false" }, reason)).or_default() += 1;
+        }
+        let help = "ComposioProjects by readiness and reason";
+        let mut family = encoder.encode_descriptor("projects", help, None, MetricType::Gauge)?;
+        for ((ready, reason), count) in counts {
+            let reason = reason.map_or_else(|| "Unknown".to_owned(), Reason::as_str);
+            let labels = [("ready", ready), ("reason", reason.as_str())];
+            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// Counts passes; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ReconcileMetrics {
@@ -41,6 +93,9 @@ pub struct ReconcileMetrics {
     recovered: Counter,
     time_to_ready: Histogram,
     restore: Histogram,
+    sweeps: Family<SweepLabels, Counter>,
+    sweep_duration: Histogram,
+    sweep_calls: Counter,
 }
 
 impl Default for ReconcileMetrics {
@@ -50,6 +105,9 @@ impl Default for ReconcileMetrics {
             recovered: Counter::default(),
             time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             restore: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            sweeps: Family::default(),
+            sweep_duration: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+            sweep_calls: Counter::default(),
         }
     }
 }
@@ -73,6 +131,29 @@ impl ReconcileMetrics {
             "Time from the news that a published Secret was deleted or edited to its restoration",
             self.restore.clone(),
         );
+        registry.register(
+            "sweeps",
+            "Sweeps over the list of an organization, by outcome",
+            self.sweeps.clone(),
+        );
+        registry.register("sweep_duration_seconds", "Time of one sweep", self.sweep_duration.clone());
+        registry.register(
+            "sweep_calls",
+            "Calls to Composio that successful sweeps took",
+            self.sweep_calls.clone(),
+        );
+    }
+
+    /// A sweep has ended.
+    pub fn swept(&self, is_complete: bool, after: Duration) {
+        let outcome = if is_complete { SweepOutcome::Complete } else { SweepOutcome::Failed };
+        self.sweeps.get_or_create(&SweepLabels { outcome }).inc();
+        self.sweep_duration.observe(after.as_secs_f64());
+    }
+
+    /// How many calls a sweep took.
+    pub fn sweep_calls(&self, pages: usize) {
+        self.sweep_calls.inc_by(u64::try_from(pages).unwrap_or_default());
     }
 
     /// A pass has ended.

@@ -21,6 +21,7 @@ use super::guard::guarded;
 use super::identity::Seen;
 use super::metrics::{Kind, PassOutcome};
 use super::organizations::{Organization, State};
+use super::sweep::keep_sweeping;
 use super::{api_error, status, watch};
 use crate::composio::Client;
 use crate::crd::{
@@ -149,12 +150,17 @@ async fn reconcile(
             Verdict::Ready(organization, _) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&uid);
-                context.organizations.budgets.shut_breaker(&name);
                 let was_lost = organization.client.budget().contact_restored();
-                if context.organizations.set(&name, uid, State::Ready(Arc::new(*organization))) || was_lost {
+                let organization = Arc::new(*organization);
+                if context.organizations.set(&name, uid, State::Ready(organization.clone())) || was_lost {
                     became_ready(&name);
                 }
-                (Reason::KeyAccepted, String::new(), id, None)
+                // Calls may be made all the same, and its projects go on.
+                let vanished = held.iter().find(|held| held.kind == HeldKind::FleetVanished);
+                let (reason, detail) = vanished.map_or((Reason::KeyAccepted, String::new()), |held| {
+                    (Reason::FleetVanished, format!("{} projects", held.count))
+                });
+                (reason, detail, id, Some(keep_sweeping(&context, &object, &organization)))
             }
             Verdict::Not(reason, detail, after) => {
                 context.organizations.set(&name, uid, State::NotReady(reason));
@@ -196,10 +202,12 @@ impl Look {
 
 /// Header, key, endpoint, identity, and what is held. A ledger that is not confirmed stops everything but the look itself.
 async fn look(context: &Context, object: &ComposioOrganization) -> Look {
-    // Looks that the end of its projects asks for need not ask Composio each time; what a person asks for does.
+    // Looks that the end of its projects asks for need not ask Composio each time, nor does anybody after a sweep; what a
+    // person asks for does.
     let (is_asked, is_about_held) =
         (context.organizations.is_asked(object), context.take_held_changed(&object.name_any()));
-    let is_due = (is_asked || !is_about_held) && object.metadata.deletion_timestamp.is_none();
+    let is_needless = is_about_held || context.is_swept(&object.name_any());
+    let is_due = (is_asked || !is_needless) && object.metadata.deletion_timestamp.is_none();
     let (header, moved) = match context.moved(object).await {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
@@ -220,7 +228,11 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
     };
-    Look { verdict, held: moved.into_iter().chain(deletions).collect(), is_confirmed }
+    let vanished = match context.vanished_or_let_go(object, &header).await {
+        Ok(found) => found,
+        Err(failure) => return Look::failed(failure),
+    };
+    Look { verdict, held: moved.into_iter().chain(deletions).chain(vanished).collect(), is_confirmed }
 }
 
 /// Keeps the finalizer. An organization that is being deleted says what it waits for.
@@ -247,11 +259,9 @@ async fn in_use(
 
 /// When to look again.
 fn next(context: &Context, object: &ComposioOrganization, reason: Reason, after: Option<Duration>) -> Action {
-    if let Some(after) = after {
-        return Action::requeue(after);
-    }
-    if matches!(reason, Reason::KeyAccepted | Reason::Suspended) {
-        return Action::requeue(Context::jittered(context.observe_interval));
+    let observe = Context::jittered(context.observe_interval);
+    if after.is_some() || reason == Reason::Suspended {
+        return Action::requeue(after.map_or(observe, |after| after.min(observe)));
     }
     let failures = context.failures.count(&object.uid().unwrap_or_default());
     Action::requeue(backoff(failures.saturating_add(2), Context::spread(), None).min(LONGEST_RETRY))
@@ -317,6 +327,9 @@ async fn probe(
         Some(Err(error)) => return refused(&error, key),
     };
     let id = proven.filter(|_| matches!(seen, Seen::Unasked)).and_then(|known| known.id.clone());
+    let is_same = |known: &&Arc<Organization>| known.key.is(&key) && known.client.is_like(&client);
+    let shared = known.as_ref().filter(is_same).map(|known| (known.walks.clone(), known.fleet.clone()));
+    let (walks, fleet) = shared.unwrap_or_default();
     let defaults = project_defaults.as_ref().and_then(|defaults| defaults.settings.as_ref());
     let deletions = limits.as_ref().and_then(|limits| limits.deletions_per_hour);
     let organization = Organization {
@@ -334,6 +347,8 @@ async fn probe(
         settings_every: context
             .settings_interval(&object.name_any(), &budget)
             .unwrap_or(context.observe_interval),
+        walks,
+        fleet,
     };
     Verdict::Ready(Box::new(organization), seen)
 }
@@ -438,6 +453,7 @@ async fn report(
         organization_id: id.or_else(|| before.organization_id.clone()),
         limits: context.limits_status(&object.name_any(), before.limits.as_ref()),
         held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
+        ..context.swept_status(&object.name_any(), &before)
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());
     let api: Api<ComposioOrganization> = Api::namespaced(context.client.clone(), &context.namespace);

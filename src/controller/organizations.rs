@@ -9,6 +9,8 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use super::budgets::Budgets;
+use super::fleet::Fleet;
+use super::walks::Walks;
 use crate::composio::{BootInstant, Client};
 use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
@@ -51,6 +53,10 @@ pub struct Organization {
     pub settings_endpoint: Arc<SettingsEndpoint>,
     /// See [`Organization::settings_interval`].
     pub settings_every: Duration,
+    /// Walks over its list with this key; shared by all values with it.
+    pub walks: Walks,
+    /// What sweeps with this key have shown; shared likewise.
+    pub fleet: Arc<Fleet>,
 }
 
 impl Organization {

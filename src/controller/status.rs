@@ -12,6 +12,7 @@ use super::api_error;
 use super::ledger::FIELD_MANAGER;
 use crate::domain::condition::Condition;
 use crate::domain::failure::Failure;
+use crate::domain::reason::Reason;
 
 /// Conditions as the API has them; one whose status did not change keeps its time.
 pub fn api_conditions(
@@ -38,6 +39,14 @@ pub fn api_conditions(
 /// One condition of a list.
 pub fn find<'a>(conditions: &'a [ApiCondition], kind: &str) -> Option<&'a ApiCondition> {
     conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether a status calls its project Ready, and why; only reasons that this release knows, since others can write a status
+/// too.
+pub fn readiness(conditions: &[ApiCondition]) -> (bool, Option<Reason>) {
+    let ready = find(conditions, "Ready");
+    let is_known = |reason: &Reason| ready.is_some_and(|ready| ready.reason == reason.as_str());
+    (ready.is_some_and(|ready| ready.status == "True"), Reason::ALL.into_iter().find(is_known))
 }
 
 /// Writes the status if it differs, unless somebody else has written since `object` was read.

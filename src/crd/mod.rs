@@ -14,7 +14,8 @@ mod takeover;
 pub use self::definition::{YamlError, all, files};
 pub use self::organization::{
     CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, LimitsStatus, ProjectDefaults,
+    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, LimitsStatus, ProjectCounts,
+    ProjectDefaults, UnmanagedStatus,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,

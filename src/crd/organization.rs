@@ -31,7 +31,9 @@ pub const DEFAULT_ENDPOINT: &str = "https://backend.composio.dev";
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
+    printcolumn(name = "MANAGED", type_ = "integer", json_path = ".status.projects.managed"),
     printcolumn(name = "HELD", type_ = "string", json_path = ".status.held[*].kind"),
+    printcolumn(name = "LASTSWEEP", type_ = "date", json_path = ".status.lastSweepTime"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.organizationId", priority = 1),
     printcolumn(
@@ -201,6 +203,17 @@ pub struct ComposioOrganizationStatus {
     /// What is in force of the limits, as soon as Composio has reported its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsStatus>,
+    /// How many projects there were at lastSweepTime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projects: Option<ProjectCounts>,
+    /// The youngest of the projects at Composio that no ComposioProject has ever had, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub newest_unmanaged: Vec<UnmanagedStatus>,
+    /// When the last walk over the organization's projects was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sweep_time: Option<Time>,
     /// What waits for the annotation composio.dev/confirm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -221,11 +234,36 @@ pub struct LimitsStatus {
     pub settings_interval: String,
 }
 
+/// How many projects there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectCounts {
+    /// Of ComposioProjects that exist.
+    pub managed: i32,
+    /// Of ComposioProjects that were deleted and have left theirs.
+    pub retained: i32,
+    /// At Composio, and of no ComposioProject.
+    pub unmanaged: i32,
+}
+
+/// A project at Composio that no ComposioProject has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnmanagedStatus {
+    /// Its id at Composio.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// Its name at Composio.
+    #[schemars(length(max = 128))]
+    pub name: String,
+}
+
 /// Something that waits for the annotation composio.dev/confirm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldStatus {
-    /// What waits: Deletions beyond spec.limits.deletionsPerHour, or everything, because the ledger was moved
+    /// What waits: Deletions beyond spec.limits.deletionsPerHour; what follows from projects that are not in Composio's list
+    /// any more, because too many have vanished at once (FleetVanished); or everything, because the ledger was moved
     /// (LedgerMoved).
     #[schemars(length(max = 32))]
     pub kind: String,

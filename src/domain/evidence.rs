@@ -86,6 +86,28 @@ impl Settling {
     }
 }
 
+impl Settling {
+    /// Which walks count as evidence now: whether they begin when the youngest attempt is settled, and how long ago they may
+    /// have begun. Walks are shared, so that a thousand uncertain claims do not cost a thousand of them.
+    pub fn counts_from(&self, attempts: &[Attempt]) -> (bool, Duration) {
+        let Some(settled_for) = self.settled_for(attempts) else {
+            return (false, self.settle / 8);
+        };
+        // The second of two empty walks begins a settle time after the first.
+        let second = self.nothing_for.map(|nothing_for| nothing_for.saturating_sub(self.settle));
+        (true, second.map_or(settled_for, |second| second.min(settled_for)))
+    }
+
+    /// How long the youngest attempt has been settled by both clocks.
+    fn settled_for(&self, attempts: &[Attempt]) -> Option<Duration> {
+        let Some(youngest) = attempts.iter().map(|attempt| attempt.started_time).max() else {
+            return Some(Duration::ZERO);
+        };
+        let since_start = Duration::try_from(self.now.duration_since(youngest)).unwrap_or(Duration::ZERO);
+        since_start.min(self.seen_for).checked_sub(self.settle)
+    }
+}
+
 /// Whether the birth of a project lies in the window of one of the attempts.
 pub fn in_window(attempts: &[Attempt], created_time: Timestamp, settle: Duration) -> bool {
     let late = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
@@ -230,5 +252,21 @@ mod tests {
             Verdict::Wait(_)
         ));
         assert_eq!(judge(&[conflict], &nothing(), &settling(61, Some(60))), Verdict::Taken(None));
+    }
+
+    #[test]
+    fn a_shared_walk_counts_if_it_began_settled_and_a_settle_time_after_the_first_empty_one() {
+        let after = |second: i64, seen_for: u64, nothing_for: Option<u64>| {
+            let (seen_for, nothing_for) =
+                (Duration::from_secs(seen_for), nothing_for.map(Duration::from_secs));
+            let settling = Settling { now: at(second), settle: SETTLE, seen_for, nothing_for };
+            let (is_settled, ago) = settling.counts_from(&[attempt(0)]);
+            (is_settled, ago.as_millis())
+        };
+        assert_eq!(after(59, 500, None), (false, 7_500), "not settled: the list of a moment ago");
+        assert_eq!(after(500, 59, None), (false, 7_500), "not seen for long enough");
+        assert_eq!(after(100, 70, None), (true, 10_000));
+        assert_eq!(after(200, 200, Some(59)), (true, 0), "the second empty walk is a fresh one");
+        assert_eq!(after(200, 200, Some(65)), (true, 5_000));
     }
 }

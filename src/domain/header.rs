@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ids::OrganizationId;
+use super::ids::{OrganizationId, ProjectId};
 
 /// See the module. Serialized as `header.json`; unknown fields are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,19 @@ pub struct Pinned {
     /// UIDs of the resources whose held deletion was confirmed last.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub confirmed_deletions: BTreeSet<String>,
+    /// Projects that have vanished from the list together, and may be called missing. Those that come back are taken out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub confirmed_vanished: BTreeSet<ProjectId>,
+    /// How often that was confirmed: the same projects have another token the next time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub vanished_confirmations: u32,
     #[serde(flatten)]
     unknown: BTreeMap<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Header {

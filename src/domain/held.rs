@@ -8,6 +8,8 @@ use super::ids::digest;
 pub enum HeldKind {
     /// Deletions beyond `spec.limits.deletionsPerHour`.
     Deletions,
+    /// What follows from projects that are missing: too many have vanished between two sweeps.
+    FleetVanished,
     /// Everything: the ledger was restored or copied.
     LedgerMoved,
 }
@@ -17,6 +19,7 @@ impl HeldKind {
     pub fn as_str(self) -> &'static str {
         match self {
             HeldKind::Deletions => "Deletions",
+            HeldKind::FleetVanished => "FleetVanished",
             HeldKind::LedgerMoved => "LedgerMoved",
         }
     }

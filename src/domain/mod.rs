@@ -8,6 +8,7 @@ pub mod claim;
 pub mod condition;
 pub mod evidence;
 pub mod failure;
+pub mod fleet;
 pub mod header;
 pub mod held;
 pub mod ids;

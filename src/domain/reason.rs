@@ -46,6 +46,7 @@ pub enum Reason {
     EndpointUnreachable,
     EndpointInvalid,
     OrganizationMismatch,
+    FleetVanished,
     LedgerMoved,
     WrongNamespace,
     InUse,
@@ -53,7 +54,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 41] = [
+    pub const ALL: [Reason; 42] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -92,6 +93,7 @@ impl Reason {
         Reason::EndpointUnreachable,
         Reason::EndpointInvalid,
         Reason::OrganizationMismatch,
+        Reason::FleetVanished,
         Reason::LedgerMoved,
         Reason::WrongNamespace,
         Reason::InUse,
@@ -155,6 +157,9 @@ impl Reason {
             Reason::EndpointInvalid => "the endpoint cannot be used",
             Reason::OrganizationMismatch => {
                 "this is not the organization that the resource stands for, and nothing of it is touched"
+            }
+            Reason::FleetVanished => {
+                "more projects have vanished from Composio's list at once than one sweep may call missing, and nothing follows from it before that is confirmed"
             }
             Reason::LedgerMoved => {
                 "the operator's records were restored or copied into this namespace, and nothing is changed before that is confirmed"
@@ -231,6 +236,9 @@ impl Reason {
             Reason::OrganizationMismatch => Some(
                 "put a key of the right organization into the Secret; for another organization, create another ComposioOrganization",
             ),
+            Reason::FleetVanished => Some(
+                "see at Composio what has become of them; if they were deleted, set the annotation composio.dev/confirm to the token of status.held; if they are listed again, this ends by itself",
+            ),
             Reason::LedgerMoved => Some(
                 "make sure that no other operator works with these records, then set the annotation composio.dev/confirm to the token of status.held",
             ),
@@ -278,6 +286,7 @@ impl Reason {
                 | Reason::KeyInvalid
                 | Reason::EndpointInvalid
                 | Reason::OrganizationMismatch
+                | Reason::FleetVanished
                 | Reason::LedgerMoved
                 | Reason::WrongNamespace
         )

@@ -189,6 +189,10 @@ pub enum Presence {
     Gone,
     /// Neither does, and neither did at least a settle time ago.
     GoneAgain,
+    /// The read does not, and the list is being walked.
+    Unclear,
+    /// Neither does, and so many others have vanished at once that an administrator has to look first.
+    Withheld,
 }
 
 /// What `gather` knows.
@@ -199,6 +203,8 @@ pub struct TakeOverView {
     pub has_relic: bool,
     /// Since this process first found the claim's project gone, and never there since.
     pub gone_for: Option<Duration>,
+    /// The last sweep did not list the claim's project, or one is awaited that tells.
+    pub is_doubted: bool,
 }
 
 /// What this pass has seen.

@@ -36,7 +36,7 @@ use crate::controller::header::HEADER;
 use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
-use crate::controller::metrics::ReconcileMetrics;
+use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
@@ -50,7 +50,6 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Distance between two looks at something that start-up waits for.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-type Projects = Arc<OnceLock<Vec<Store<CachedProject>>>>;
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
 struct Watched {
@@ -66,6 +65,7 @@ pub struct Operator {
     readiness: Readiness,
     stop: CancellationToken,
     listener: Option<tokio::net::TcpListener>,
+    projects: Caches,
 }
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
@@ -108,7 +108,8 @@ impl Operator {
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
         settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
-        Ok(Self { settings, client, readiness: Readiness::default(), stop, listener })
+        let (readiness, projects) = (Readiness::default(), Caches::default());
+        Ok(Self { settings, client, readiness, stop, listener, projects })
     }
 
     /// Its gates.
@@ -129,6 +130,7 @@ impl Operator {
         call_metrics.register(&mut registry);
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
+        registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
         let budgets = Budgets::default();
         registry.register_collector(Box::new(budgets.clone()));
@@ -214,6 +216,7 @@ impl Operator {
             lead,
             observe_interval: self.settings.observe_interval,
             namespaces: Namespaces::default(),
+            sweep_interval: self.settings.sweep_interval,
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
@@ -223,6 +226,7 @@ impl Operator {
             publications: Publications::default(),
             superseded_retention: self.settings.superseded_retention,
             failures: Failures::default(),
+            stop: self.stop.clone(),
             tasks: TaskTracker::new(),
             wake,
             events: Events::new(self.client.clone(), instance),
@@ -275,7 +279,7 @@ impl Operator {
     /// Runs the controllers until halted, then lets what is running finish.
     async fn work(&self, context: &Arc<Context>, wakes: Wakes, halt: &CancellationToken) -> End {
         let stop = halt.clone();
-        let projects: Projects = Arc::default();
+        let projects = self.projects.clone();
         let (organizations, run_organizations) = organization::controller(
             context.clone(),
             stream(wakes.organizations),
@@ -397,7 +401,7 @@ where
 }
 
 /// Asks for a look at every project of an organization for which calls have become possible.
-fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) + Send + Sync + 'static {
+fn wake_projects_of(context: Arc<Context>, projects: Caches) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
             if project.organization() == name {
@@ -410,7 +414,7 @@ fn wake_projects_of(context: Arc<Context>, projects: Projects) -> impl Fn(&str) 
 /// Asks for a look at every project in namespaces whose labels have changed, where they matter.
 fn wake_projects_in(
     context: Arc<Context>,
-    projects: Projects,
+    projects: Caches,
 ) -> impl Fn(&HashSet<String>) + Send + Sync + 'static {
     move |namespaces| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {

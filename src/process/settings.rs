@@ -112,6 +112,10 @@ pub struct Settings {
     /// Longest time between two looks at a resource
     #[arg(long, env = "COMPOSIO_OPERATOR_OBSERVE_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
     pub observe_interval: Duration,
+    /// Distance between two sweeps: one walk over all projects of an organization, in pages of 50, which finds those that
+    /// were deleted at Composio
+    #[arg(long, env = "COMPOSIO_OPERATOR_SWEEP_INTERVAL", default_value = "10m", value_name = "DURATION", value_parser = duration)]
+    pub sweep_interval: Duration,
     /// How long the record of a deleted project is kept, as proof
     #[arg(long, env = "COMPOSIO_OPERATOR_TOMBSTONE_RETENTION", default_value = "2160h", value_name = "DURATION", value_parser = duration)]
     pub tombstone_retention: Duration,

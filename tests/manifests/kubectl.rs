@@ -112,7 +112,10 @@ async fn kubectl_get_knows_the_short_names_and_the_category() {
     let Some(wide) = output_of(&cluster.namespace, &["get", "corg", "-o", "wide"]).await else {
         return;
     };
-    assert_eq!(headers(&wide), ["NAME", "READY", "REASON", "HELD", "AGE", "ID", "MESSAGE"]);
+    assert_eq!(
+        headers(&wide),
+        ["NAME", "READY", "REASON", "MANAGED", "HELD", "LASTSWEEP", "AGE", "ID", "MESSAGE"]
+    );
     let Some(all) = output_of(&cluster.namespace, &["get", "composio", "-o", "name"]).await else {
         return;
     };

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
@@ -11,6 +12,7 @@ use super::prove::{Proof, prove};
 use super::publish::still_there;
 use crate::composio::ProjectDetail;
 use crate::controller::api_error::failure;
+use crate::controller::context::NO_PROOF;
 use crate::crd::{KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
 use crate::domain::answer::CallError;
 use crate::domain::claim::{Claim, Origin};
@@ -18,7 +20,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{ProjectId, claim_name};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::reason::Reason;
-use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Presence, ProvenKey, Seen};
+use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Presence, ProvenKey, Seen, Suspicion};
 use crate::domain::world::{ClaimView, Desired};
 
 /// A key is listed with the moment in which it was made, and stamped with that of the answer.
@@ -86,10 +88,8 @@ impl Work<'_> {
     }
 
     async fn find_by_name(&self) -> Result<Option<ProjectId>, Failure> {
-        let (client, key) = (&self.organization.client, &self.organization.key);
-        let listed = client.list_projects(key).await.map_err(|error| self.failure(error))?;
-        let name = self.desired.project_name.as_str();
-        Ok(listed.into_iter().find(|project| project.name == name && !project.deleted).map(|found| found.id))
+        let listing = self.recent_listing().await.map_err(|error| self.failure(error))?;
+        Ok(listing.named(self.desired.project_name.as_str()).map(|found| found.id.clone()))
     }
 
     async fn adoptable(&self, adopt: &Adopt) -> Result<Candidate, Failure> {
@@ -226,11 +226,22 @@ impl Work<'_> {
         let Some(id) = record.claim.project_id() else {
             return Err(Failure::bug("a look for a project without its id"));
         };
-        let is_gone = self.context.is_gone(self.organization, &record.claim).await?;
-        let presence = self.context.absences.looked(id, is_gone, self.world.settling.settle);
-        if is_gone {
-            warn!(project.id = %id, ?presence, "neither the read by id nor the list knows the project");
+        let (context, organization) = (self.context, self.organization);
+        let client = match self.desired.take_over.spec.suspicion {
+            Suspicion::Asked => organization.client.clone(),
+            Suspicion::None | Suspicion::Reported => organization.client.observing(),
+        };
+        let read = client.read_project(&organization.key, id).await.map_err(|error| self.failure(error))?;
+        if read.is_some() {
+            context.absences.forget(id);
+            return Ok((id.clone(), Presence::There));
         }
+        if !organization.proves_absence(&record.claim) {
+            return Err(Failure::transient(NO_PROOF));
+        }
+        let whose = ObjectRef::new(&self.desired.name).within(&self.desired.namespace);
+        let presence = context.listed_presence(organization, id, whose);
+        warn!(project.id = %id, ?presence, "the read by id does not know the project");
         Ok((id.clone(), presence))
     }
 }

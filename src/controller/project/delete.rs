@@ -338,7 +338,7 @@ impl Work<'_> {
                 client.read_project(key, id).await.map(|found| found.is_some())
             }
             Some(claim) => return Ok(!self.context.is_gone(organization, claim).await?),
-            None => client.is_gone(key, id).await.map(|is_gone| !is_gone),
+            None => organization.is_gone(id).await.map(|is_gone| !is_gone),
         };
         exists.map_err(|error| self.failure(error))
     }

@@ -8,7 +8,7 @@ use super::gather::{Gathered, Kept};
 use super::prove::{Proof, prove};
 use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
-use crate::composio::{Announced, Permit};
+use crate::composio::{Announced, BootInstant, Listing, Permit};
 use crate::controller::api_error::failure;
 use crate::controller::context::Context;
 use crate::controller::evidence;
@@ -218,14 +218,20 @@ impl Work<'_> {
     /// Somebody else has the name. Its id is for the log only: a tenant must not learn it.
     async fn taken(&self) -> Failure {
         let name = self.desired.project_name.as_str();
-        let Ok(listed) = self.organization.client.list_projects(&self.organization.key).await else {
+        let Ok(listing) = self.recent_listing().await else {
             return Failure::terminal(Reason::NameTaken, format!("{name:?}"));
         };
-        let found = listed.into_iter().find(|project| project.name == name && !project.deleted);
-        if let Some(found) = &found {
+        let found = listing.named(name);
+        if let Some(found) = found {
             info!(project.id = %found.id, project.name = name, "the name is taken by another project");
         }
         name_taken(self.desired, found.map(|found| found.created_at))
+    }
+
+    /// A list that decides nothing by what it does not have, so that it need not be of this moment.
+    pub(super) async fn recent_listing(&self) -> Result<Arc<Listing>, CallError> {
+        let since = BootInstant::now().earlier(self.world.settling.settle / 8);
+        self.organization.listed(since).await
     }
 
     /// Returns whether Composio refuses to issue a key.
@@ -240,7 +246,9 @@ impl Work<'_> {
                 // One witness alone never decides that something is gone.
                 Err(CallError::NotFound(_)) => {
                     let proves = settlement.organization.proves_absence(&settlement.announced.claim);
-                    settlement.key_refused(proves && client.is_gone(key, &id).await.unwrap_or(false)).await;
+                    settlement
+                        .key_refused(proves && settlement.organization.is_gone(&id).await.unwrap_or(false))
+                        .await;
                 }
                 Err(error) if error.is_definite() => settlement.key_refused(false).await,
                 Err(_) => {}

@@ -131,11 +131,11 @@ pub(super) async fn gather(
     let view = secrets::view(secret.as_ref(), desired, record.filter(|_| is_mine || !is_held), is_remembered);
     note(context, desired, secret.as_ref(), &view);
     let is_vacant = record.is_none_or(|record| record.claim.is_vacant());
+    let project_id = record.and_then(|record| record.claim.project_id());
     let take_over = TakeOverView {
         has_relic: is_vacant && adopt::has_relic(secret.as_ref(), desired),
-        gone_for: record
-            .and_then(|record| record.claim.project_id())
-            .and_then(|id| context.absences.gone_for(id)),
+        gone_for: project_id.and_then(|id| context.absences.gone_for(id)),
+        is_doubted: project_id.is_some_and(|id| context.absences.get(id).is_some()),
     };
     let world = World {
         take_over,

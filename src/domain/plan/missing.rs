@@ -1,6 +1,7 @@
 //! A project that somebody else has deleted. Two witnesses decide, the read by id and the complete list, and only when both
-//! have said so twice, a settle time apart. They are asked when something points to it: a key that Composio rejects, a
-//! regenerate that finds no project, or a person. No look of its own for every project: that would be a storm.
+//! have said so twice, a settle time apart. They are asked when something points to it: a sweep that does not list it, a key
+//! that Composio rejects, a regenerate that finds no project, or a person. No read for every project, and no walk for a
+//! single one: that would be a storm.
 
 use std::time::Duration;
 
@@ -25,8 +26,10 @@ pub(super) enum Next {
 pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Next, Illegal> {
     let spec = &desired.take_over.spec;
     let is_key_rejected = matches!(world.pass.key, KeyCheck::Rejected(_));
-    let is_suspected =
-        spec.suspicion != Suspicion::None || world.take_over.gone_for.is_some() || is_key_rejected;
+    let is_suspected = spec.suspicion != Suspicion::None
+        || world.take_over.gone_for.is_some()
+        || world.take_over.is_doubted
+        || is_key_rejected;
     if !is_suspected {
         return Ok(Next::There);
     }
@@ -38,7 +41,9 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
             Ok(Next::Later(doubted(desired, claim, left)))
         }
         None => Ok(Next::Do(Action::LookForProject)),
-        Some(Presence::There) => Ok(Next::There),
+        Some(Presence::There | Presence::Withheld) => Ok(Next::There),
+        // Whoever waits is told as soon as the list is there.
+        Some(Presence::Unclear) => Ok(Next::Later(doubted(desired, claim, settle))),
         Some(Presence::Gone) => Ok(Next::Later(doubted(desired, claim, left.max(settle / 8)))),
         Some(Presence::GoneAgain) if spec.on_missing == MissingPolicy::Recreate => {
             Ok(Next::Do(Action::WriteClaim(Box::new(claim.clone().lost()?))))

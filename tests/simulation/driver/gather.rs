@@ -64,7 +64,7 @@ pub(super) async fn gather(
         unproven_key: None,
         earlier: None,
         superseded_retention: Duration::from_mins(20),
-        take_over: TakeOverView { has_relic: false, gone_for },
+        take_over: TakeOverView { gone_for, ..TakeOverView::default() },
         pass: pass.clone(),
         claim: record.map_or(ClaimView::Absent, |record| ClaimView::Present(Box::new(record.clone()))),
     };

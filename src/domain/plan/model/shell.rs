@@ -94,7 +94,7 @@ impl Model {
             earlier: None,
             superseded_retention: Duration::from_hours(1),
             settling,
-            take_over: TakeOverView { has_relic: false, gone_for: self.gone_for() },
+            take_over: TakeOverView { gone_for: self.gone_for(), ..TakeOverView::default() },
             pass: pass.clone(),
         }
     }

@@ -62,12 +62,19 @@ fn takeover_case() -> impl Strategy<Value = Case> {
         on_missing,
         suspicion,
     });
-    let presence = prop_oneof![Just(Presence::There), Just(Presence::Gone), Just(Presence::GoneAgain)];
+    let presence = prop_oneof![
+        Just(Presence::There),
+        Just(Presence::Gone),
+        Just(Presence::GoneAgain),
+        Just(Presence::Unclear),
+        Just(Presence::Withheld)
+    ];
     let presence = proptest::option::of((0..2_u8, presence).prop_map(|(id, seen)| (walk::id(id), seen)));
-    let view = (any::<bool>(), proptest::option::of(0..200_u64));
+    let view = (any::<bool>(), proptest::option::of(0..200_u64), any::<bool>());
     (case(), (spec, permit()), (candidate(), presence), view).prop_map(
-        |(Case(wish, world), (spec, permit), (candidate, presence), (has_relic, gone_for))| {
-            let take_over = TakeOverView { has_relic, gone_for: gone_for.map(Duration::from_secs) };
+        |(Case(wish, world), (spec, permit), (candidate, presence), (has_relic, gone_for, is_doubted))| {
+            let gone_for = gone_for.map(Duration::from_secs);
+            let take_over = TakeOverView { has_relic, gone_for, is_doubted };
             let mut world = World { take_over, ..world };
             world.pass.take_over = TakeOverSeen { candidate, presence };
             Case(Desired { take_over: TakeOver { spec, permit }, ..wish }, world)

@@ -47,6 +47,8 @@ pub struct World {
     pub history: &'static History,
     /// `--superseded-retention` of operators that are started later; an hour, as by default.
     pub superseded_retention: Duration,
+    /// `--sweep-interval` of operators that are started later; as good as never, because other scenarios count their calls.
+    pub sweep_interval: Duration,
     operator: Option<Running>,
     is_led_by_lease: bool,
     is_cluster_wide: bool,
@@ -94,6 +96,7 @@ impl World {
             organization,
             history,
             superseded_retention: Duration::from_hours(1),
+            sweep_interval: Duration::from_hours(24),
             operator: None,
             is_led_by_lease: false,
             is_cluster_wide: false,

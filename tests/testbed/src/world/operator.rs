@@ -35,6 +35,7 @@ impl World {
             request_timeout: Duration::from_secs(2),
             settle_margin: Duration::from_secs(1),
             observe_interval: Duration::from_mins(10),
+            sweep_interval: self.sweep_interval,
             tombstone_retention: Duration::from_hours(2160),
             superseded_retention: self.superseded_retention,
             shutdown_timeout: Duration::from_secs(25),

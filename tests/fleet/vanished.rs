@@ -1,0 +1,100 @@
+//! Too many projects vanish at once: nothing follows from it before an administrator has confirmed it.
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use testbed::emulator::Lie;
+use testbed::eventually::eventually;
+use testbed::world::{PATIENCE, World};
+
+use crate::scene::{confirm, held, id, looked_at, mutations, ready, status, swept, world_swept_every};
+
+const NAMES: [&str; 6] = ["shop-1", "shop-2", "shop-3", "shop-4", "shop-5", "shop-6"];
+
+/// Both witnesses conceal these projects.
+fn conceal(world: &World, ids: &[String]) {
+    for id in ids {
+        for lie in [Lie::ListOmits, Lie::ReadSays404] {
+            world.control.lie(id, lie);
+        }
+    }
+}
+
+fn reveal(world: &World, ids: &[String]) {
+    for id in ids {
+        world.control.tell_the_truth(id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_vanishes_at_once_is_held_its_projects_go_on_and_the_hold_ends_when_it_is_back() {
+    let (mut world, other) = world_swept_every(2).await;
+    let ids = ready(&world, &NAMES, json!({"onProjectMissing": "Recreate"})).await;
+    let sent = mutations(&world);
+    conceal(&world, &ids[..5]);
+    let first = held(&world, 5).await;
+    let object = world.organization_reaches("default", "False", "FleetVanished").await;
+    let conditions = object.status.unwrap().conditions;
+    assert!(
+        conditions.iter().any(|known| known.type_ == "Stalled" && known.status == "True"),
+        "{conditions:?}"
+    );
+    // Nobody who asks is told otherwise, and Secrets are restored.
+    for (name, id_before) in NAMES.iter().zip(&ids) {
+        looked_at(&world, name).await;
+        assert_eq!(id(&world.ready(name).await), *id_before);
+    }
+    world.secrets().delete("shop-1", &DeleteParams::default()).await.unwrap();
+    eventually("the Secret is restored", PATIENCE, async || {
+        world.entry("shop-1", "COMPOSIO_API_KEY").await.map(|_| ()).ok_or_else(|| "it is gone".to_owned())
+    })
+    .await;
+    // Nor after a restart, which knows nothing but what the status says.
+    world.stop_operator().await;
+    world.start_operator().await;
+    swept(&world, 2).await;
+    let again = held(&world, 5).await;
+    assert_eq!((again.token, again.since_time), (first.token, first.since_time), "the same set");
+    assert_eq!(mutations(&world), sent);
+    reveal(&world, &ids);
+    status(&world, "nothing is held", |status| status.held.is_empty()).await;
+    world.organization_ready("default").await;
+    assert_eq!(mutations(&world), sent);
+    world.finish(&[&other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_administrator_has_confirmed_is_missing_and_the_token_works_once() {
+    let (world, other) = world_swept_every(2).await;
+    let ids = ready(&world, &NAMES, json!({})).await;
+    let sent = mutations(&world);
+    conceal(&world, &ids[..5]);
+    let first = held(&world, 5).await;
+    confirm(&world, "0123456789ab").await;
+    swept(&world, 2).await;
+    assert_eq!(held(&world, 5).await.token, first.token);
+    confirm(&world, &first.token).await;
+    for name in &NAMES[..5] {
+        world.not_ready(name, "ProjectMissing").await;
+    }
+    world.organization_ready("default").await;
+    assert_eq!(id(&world.ready(NAMES[5]).await), ids[5]);
+    // They come back, and vanish again: the annotation is still there.
+    reveal(&world, &ids);
+    for name in &NAMES[..5] {
+        world.poke(name).await;
+        world.ready(name).await;
+    }
+    swept(&world, 1).await;
+    conceal(&world, &ids[..5]);
+    let second = held(&world, 5).await;
+    assert_ne!(second.token, first.token);
+    swept(&world, 2).await;
+    held(&world, 5).await;
+    for name in &NAMES {
+        world.ready(name).await;
+    }
+    assert_eq!(mutations(&world), sent);
+    reveal(&world, &ids);
+    status(&world, "nothing is held", |status| status.held.is_empty()).await;
+    world.finish(&[&other]).await;
+}
