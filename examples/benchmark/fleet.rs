@@ -17,6 +17,7 @@ use super::footprint::{memory, processor_time};
 use super::readiness::Readiness;
 use super::screen::Step;
 use super::stage::{CONCURRENCY, Operator, Run, Stage, Subject};
+use super::sweep;
 
 /// Namespaces of the fleet.
 const NAMESPACES: u32 = 20;
@@ -56,6 +57,7 @@ pub(crate) async fn measure(subject: &Subject, size: &Size) -> anyhow::Result<(V
         before = projects;
     }
     figures.extend(restart(&stage, before).await?);
+    figures.extend(sweep::measure(&stage).await?);
     figures.extend(revoked_key(&stage, before, size.revoked).await?);
     Ok((figures, points))
 }

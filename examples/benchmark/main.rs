@@ -21,6 +21,7 @@ mod readiness;
 mod restore;
 mod screen;
 mod stage;
+mod sweep;
 mod yardstick;
 
 use std::path::{Path, PathBuf};

@@ -49,7 +49,7 @@ pub(super) async fn execute(
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
             work.create(&claim, attempt, config).await?;
-            return Ok(Kept { secret: Some(secret), ..Kept::default() });
+            return Ok(Kept { secret: secret.into(), ..Kept::default() });
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
@@ -89,7 +89,7 @@ pub(super) async fn execute(
         Action::PublishSecret => {
             pass.has_mutated = true;
             let written = publish(context, desired, work.record()?, secret.as_ref()).await?;
-            return Ok(Kept { claim: Some(world.claim), secret: Some(Some(written)) });
+            return Ok(Kept { claim: Some(world.claim), secret: Some(written).into() });
         }
         Action::ProveKey => {
             pass.disproved = work.prove_key(unproven_key).await?;

@@ -36,8 +36,22 @@ pub(super) struct Gathered {
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) claim: Option<ClaimView>,
-    /// The Secret of the wanted name, or that there is none.
-    pub(super) secret: Option<Option<Secret>>,
+    pub(super) secret: KeptSecret,
+}
+
+/// The Secret of the wanted name, where it need not be read.
+#[derive(Default)]
+pub(super) enum KeptSecret {
+    #[default]
+    NotKept,
+    Absent,
+    Present(Box<Secret>),
+}
+
+impl From<Option<Secret>> for KeptSecret {
+    fn from(secret: Option<Secret>) -> Self {
+        secret.map_or(Self::Absent, |secret| Self::Present(Box::new(secret)))
+    }
 }
 
 /// What the report needs to know of the last look.
@@ -103,8 +117,9 @@ pub(super) async fn gather(
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &desired.namespace);
     let reading = |error: kube::Error| failure("reading the Secret", &error);
     let secret = match kept.secret {
-        Some(secret) => secret,
-        None => api.get_opt(&desired.secret.name).await.map_err(reading)?,
+        KeptSecret::Present(secret) => Some(*secret),
+        KeptSecret::Absent => None,
+        KeptSecret::NotKept => api.get_opt(&desired.secret.name).await.map_err(reading)?,
     };
     let record = match &claim {
         ClaimView::Present(record) => Some(&**record),
