@@ -81,7 +81,7 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 11] = [
     "reasons",
     "creation",
     "deletion",
@@ -89,6 +89,7 @@ const SCENARIOS: [&str; 10] = [
     "takeover",
     "organizations",
     "fleet",
+    "settings",
     "tenancy",
     "process",
     "rbac",

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdoptSpec, OnProjectMissing, SecretSpec, SettingsSpec, rules};
+use super::{AdoptSpec, DriftStatus, OnDrift, OnProjectMissing, SecretSpec, SettingsSpec, rules};
 use crate::domain::world;
 
 /// The project and the Secret as they should be.
@@ -65,6 +65,9 @@ pub struct ComposioProjectSpec {
     /// member that neither states is left as it is at Composio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsSpec>,
+    /// See [`OnDrift`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drift: Option<OnDrift>,
     /// The Secret with the project's API key. Default: a Secret with the name of this resource and the entries
     /// COMPOSIO_API_KEY and COMPOSIO_PROJECT_ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +141,11 @@ pub struct ComposioProjectStatus {
     /// What applies where the spec says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveStatus>,
+    /// Settings that differ at Composio, with spec.onDrift: Report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
+    pub drift: Vec<DriftStatus>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -173,6 +181,9 @@ pub struct EffectiveStatus {
     /// See [`DeletionPolicy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// spec.onDrift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drift: Option<OnDrift>,
     /// spec.onProjectMissing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_project_missing: Option<OnProjectMissing>,

@@ -35,6 +35,7 @@ use crate::controller::events::Events;
 use crate::controller::header::HEADER;
 use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
+use crate::controller::looks::Looks;
 use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
 use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
@@ -220,6 +221,7 @@ impl Operator {
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
+            looks: Looks::default(),
             absences: Absences::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),

@@ -154,6 +154,8 @@ fn projects() -> Vec<Value> {
         project(json!({"deletionPolicy": "Delete"})),
         project(json!({"deletionPolicy": "DeleteAndRevoke"})),
         project(json!({"onProjectMissing": "Report"})),
+        project(json!({"onDrift": "Correct"})),
+        project(json!({"onDrift": "Report"})),
         project(json!({"adopt": {"projectId": "pr_fFNjab93_ln9", "keySource": "Regenerate"}})),
         project(json!({"adopt": {"projectId": "-", "keySource": "Regenerate", "secretRef": null}})),
         project(json!({"adopt": {"projectId": "a", "keySource": "Secret", "secretRef": {"name": "old"}}})),
@@ -234,6 +236,7 @@ fn maximal() -> Value {
         "projectName": "a".repeat(75),
         "adopt": {"projectId": "a".repeat(128), "keySource": "Secret", "secretRef": {"name": name, "key": name}},
         "onProjectMissing": "Recreate",
+        "onDrift": "Report",
         "settings": every_setting(),
         "secret": {
             "name": name,

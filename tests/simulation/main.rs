@@ -98,7 +98,7 @@ fn a_million_steps_of_faults_break_no_law() {
 }
 
 /// Most histories that a missing guard may take until a law is broken.
-const MOST_HISTORIES: u64 = 400;
+const MOST_HISTORIES: u64 = 1_200;
 
 #[test]
 fn without_one_of_these_guards_a_law_breaks() {

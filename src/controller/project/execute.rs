@@ -21,7 +21,7 @@ use crate::domain::ids::ProjectId;
 use crate::domain::plan::{Action, name_taken};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
-use crate::domain::world::{ClaimView, Desired, Pass, SettingsView, World};
+use crate::domain::world::{ClaimView, Desired, Pass, World};
 
 /// What is to be done, and the permit of the budget where it is an announced mutation.
 pub(super) struct Order {
@@ -77,10 +77,8 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings => {
-            pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
-            Ok(())
-        }
+        Action::ReadSettings { is_routine } => work.look_at_settings(pass, is_routine).await,
+        Action::ProveOwnKey => work.prove_own_key(pass).await,
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);
@@ -196,6 +194,8 @@ impl Work<'_> {
         };
         match self.announced(claim, attempt, create).await? {
             None => {
+                // Its settings are as given, and its key is new.
+                self.context.looks.looked(&self.desired.uid);
                 self.context.organizations.budgets.forget_breaker(&self.organization.name);
                 if self.organization.id.is_none() {
                     // Its first project shows the organization's id.
@@ -256,10 +256,23 @@ impl Work<'_> {
             result.err()
         };
         match self.announced(claim, attempt, regenerate).await? {
-            None => Ok(false),
-            Some(CallError::Forbidden(_)) => Ok(true),
+            None => {
+                self.can_regenerate(true);
+                Ok(false)
+            }
+            Some(CallError::Forbidden(_)) => {
+                self.can_regenerate(false);
+                Ok(true)
+            }
             // Gone, or so young that it is not known everywhere yet: the claim says which. Not asked again at once.
             Some(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// What is new of it is shown on the organization.
+    fn can_regenerate(&self, can: bool) {
+        if self.organization.capabilities.regenerate_key.set(can) {
+            self.context.wake_organization(&self.organization.name);
         }
     }
 

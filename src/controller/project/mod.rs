@@ -9,6 +9,7 @@ mod gather;
 mod prove;
 mod publish;
 mod report;
+mod settings_status;
 mod settle;
 mod wish;
 mod without_calls;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
 
 use self::execute::Order;
-use self::gather::{Facts, Kept};
+use self::gather::{Facts, Kept, Known};
 use super::cached::CachedProject;
 use super::context::Context;
 use super::guard::guarded;
@@ -38,15 +39,18 @@ use crate::composio::{BootInstant, SharedBudget};
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::budget::Lane;
 use crate::domain::condition::Outcome;
+use crate::domain::drift::DriftSpec;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Cost, Scope, Step, Wish, plan, validate, wanted_lane};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverSpec;
-use crate::domain::world::{EntryNames, Pass, SecretWish};
+use crate::domain::world::{Desired, EntryNames, Pass, SecretWish};
 
 /// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
 const PASS_DEADLINE: Duration = Duration::from_secs(90);
+/// Looks that there was no room for come again within this time, when there is.
+const LOOKS_SPREAD: Duration = Duration::from_secs(30);
 /// Most actions of one pass: the longest legal way has about twelve.
 const MOST_ACTIONS: usize = 20;
 
@@ -79,6 +83,7 @@ pub fn controller(
 fn deleted(context: &Context, object: &CachedProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
+    context.looks.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
@@ -118,6 +123,7 @@ async fn reconcile(cached: Arc<CachedProject>, context: Arc<Context>) -> Result<
                 Outcome::Failed(failure, in_a_row)
             }
         };
+        settings_status::conclude(&context, &facts, &outcome);
         Ok(report::report(&context, &object, &facts, &outcome).await)
     };
     reconcile.instrument(span).await
@@ -154,10 +160,12 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         };
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
-        let known = std::mem::take(&mut kept);
-        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to, known).await?;
+        let known = Known { bound_to, settings_interval: organization.settings_interval() };
+        let gathered =
+            gather::gather(context, begun, now, &desired, &done, known, std::mem::take(&mut kept)).await?;
         facts.saw(&desired, &gathered.world);
         let budget = organization.client.budget();
+        facts.look_left = look_left(context, &desired, known.settings_interval);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
                 let permit = match action.cost() {
@@ -186,6 +194,15 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         }
     }
     Err(Failure::transient("there was always something left to do"))
+}
+
+/// How long until the next look at the settings: by the schedule or, where that has passed, when there is room for it.
+fn look_left(context: &Context, desired: &Desired, interval: Duration) -> Option<Duration> {
+    let left = context.looks.due_in(&desired.uid, interval);
+    match desired.room.left(Lane::Observe) {
+        Some(closed) if left.is_zero() => Some(closed + LOOKS_SPREAD.mul_f64(Context::spread())),
+        _ => Some(left).filter(|left| !left.is_zero()),
+    }
 }
 
 /// The resource of this UID waits from now on for the budget, behind those who wait already.
@@ -224,6 +241,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
         adopt,
         on_project_missing,
         settings,
+        on_drift,
         secret,
         deletion_policy,
         suspend,
@@ -240,6 +258,11 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
             .unwrap_or_else(|| "default".to_owned()),
         project_name: project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
+        drift: DriftSpec {
+            policy: wish::on_drift(*on_drift),
+            is_asked: wish::is_look_asked(object),
+            trouble: wish::trouble(object),
+        },
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
         deletion_policy: deletion_policy.map(Into::into).unwrap_or_default(),

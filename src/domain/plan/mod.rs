@@ -25,6 +25,7 @@ pub(crate) use self::create::name_taken;
 pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
+pub use self::settings::open as open_settings;
 pub use self::validate::{Scope, Wish, validate};
 use super::budget::{Lane, Room};
 use super::claim::{Claim, Illegal, Phase, Record, Superseded};
@@ -84,7 +85,12 @@ pub enum Action {
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
-    ReadSettings,
+    ReadSettings {
+        /// The look of the schedule, for which nothing waits.
+        is_routine: bool,
+    },
+    /// Prove the project's key by a call of its own, where no settings can be read with it. Nothing waits for it.
+    ProveOwnKey,
     /// Change these members with the project's key.
     PatchSettings(Settings),
     /// Prove the key that was found in the Secret; if it lives, write the claim with it.
@@ -118,11 +124,12 @@ impl Action {
             | Action::Bury => Cost::Nothing,
             Action::ReadEvidence
             | Action::ReadProject
-            | Action::ReadSettings
+            | Action::ReadSettings { is_routine: false }
             | Action::PatchSettings(_)
             | Action::ProveKey
             | Action::ReadCandidate
             | Action::LookForProject => Cost::Calls(Lane::Work),
+            Action::ReadSettings { is_routine: true } | Action::ProveOwnKey => Cost::Calls(Lane::Observe),
             Action::CreateProject { .. } => Cost::Mutation(Lane::Work),
             Action::AcquireKey { .. } | Action::DeleteUnusable(_) => Cost::Mutation(Lane::Urgent),
         }

@@ -4,6 +4,7 @@
 
 mod lint;
 pub(super) mod remote;
+mod settings;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,13 +14,15 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::test_runner::TestCaseError;
 
 use self::remote::{Look, Maker, Mutation, Remote, Reply};
+use self::settings::Looks;
 use super::{OrphanSeen, OrphanStep, Step, orphan};
 use crate::domain::budget::Room;
 use crate::domain::claim::{Claim, Owner, Record};
+use crate::domain::drift::{DriftPolicy, DriftSpec};
 use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Member, Settings};
 use crate::domain::takeover::{MissingPolicy, Presence, TakeOver};
 use crate::domain::world::{Capability, DeletionPolicy, Desired, EntryNames, SecretWish};
 
@@ -60,6 +63,10 @@ pub(super) enum Event {
     /// A foreign Secret of the name (`true`), or none.
     Secret(bool),
     Suspend(bool),
+    /// Somebody else changes a setting.
+    ThirdSets(Member),
+    /// Whether drift is only reported.
+    Report(bool),
     /// Whether a project that is missing is made anew.
     Recreate(bool),
     /// The resource is deleted.
@@ -115,6 +122,9 @@ pub(super) struct Model {
     sighting: Option<Sighting>,
     /// A project that was not found, since when.
     absence: Option<(ProjectId, Timestamp)>,
+    looks: Looks,
+    /// Members that somebody else has changed.
+    pub(super) touched: BTreeSet<Member>,
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
@@ -152,6 +162,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         settings_endpoint: Capability::Unknown,
         project_name: ProjectName::try_from("prod-shop".to_owned()).unwrap(),
         settings,
+        drift: DriftSpec::default(),
         secret: SecretWish {
             name: "shop".to_owned(),
             entries: EntryNames { api_key: "KEY".to_owned(), project_id: "ID".to_owned(), base_url: None },
@@ -191,6 +202,8 @@ impl Model {
             epoch: 0,
             sighting: None,
             absence: None,
+            looks: Looks::default(),
+            touched: BTreeSet::new(),
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
@@ -263,6 +276,11 @@ impl Model {
                 self.secret = if *is_foreign { Secret::Foreign } else { Secret::Absent }
             }
             Event::Suspend(is_suspended) => self.desired.is_suspended = *is_suspended,
+            Event::ThirdSets(member) => self.third_sets(*member),
+            Event::Report(is_wanted) => {
+                self.desired.drift.policy =
+                    if *is_wanted { DriftPolicy::Report } else { DriftPolicy::Correct };
+            }
             Event::Recreate(is_wanted) => {
                 self.desired.take_over.spec.on_missing =
                     if *is_wanted { MissingPolicy::Recreate } else { MissingPolicy::Report };
@@ -311,6 +329,7 @@ impl Model {
         self.epoch += 1;
         self.sighting = None;
         self.absence = None;
+        self.looks = Looks::default();
         self.desired.settings_endpoint = Capability::Unknown;
     }
 

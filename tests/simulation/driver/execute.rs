@@ -60,7 +60,8 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
-        Action::ReadSettings => {
+        Action::ProveOwnKey => work.prove_own_key(pass).await,
+        Action::ReadSettings { .. } => {
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
             Ok(())
         }

@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use super::remote::{Endpoint, Mutation, Refusal, Reply};
+use super::remote::{Mutation, Refusal, Reply};
 use super::{End, Fault, LATEST_COMMIT, Model, SETTLE, Secret, Task, owner, seconds, secret_key, told};
 use crate::domain::answer::Answer;
 use crate::domain::claim::tests::walk::receipt;
 use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
-use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverView;
-use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
+use crate::domain::world::{ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
 const MOST_ACTIONS: usize = 20;
@@ -51,7 +50,10 @@ impl Model {
             let action = match step {
                 Step::Do(action) => action,
                 Step::Fail(_) => return End::Failed("something was not done"),
-                step => return End::Step(step),
+                step => {
+                    self.looked(&pass, &step);
+                    return End::Step(step);
+                }
             };
             self.tell(&format!("  {}", named(&action)));
             if let Err(Ended(why)) = self.execute(&world, action, &mut pass) {
@@ -63,7 +65,7 @@ impl Model {
     }
 
     fn gather(&mut self, pass: &Pass) -> World {
-        let settling = self.settling();
+        let (settling, look) = (self.settling(), self.look_view());
         let record = self.claim.as_ref();
         let is_mine = record.is_some_and(|record| record.claim.owner().uid == self.desired.uid);
         let secret = match &self.secret {
@@ -95,6 +97,7 @@ impl Model {
             superseded_retention: Duration::from_hours(1),
             settling,
             take_over: TakeOverView { gone_for: self.gone_for(), ..TakeOverView::default() },
+            look,
             pass: pass.clone(),
         }
     }
@@ -142,9 +145,14 @@ impl Model {
                 pass.exists = id.map(|id| self.remote.read(&id, self.now).is_some());
                 Ok(())
             }
-            Action::ReadSettings => {
+            Action::ReadSettings { .. } => {
                 self.reading()?;
                 pass.saw_settings(self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched));
+                Ok(())
+            }
+            Action::ProveOwnKey => {
+                self.reading()?;
+                self.prove_own_key(key.as_ref(), pass);
                 Ok(())
             }
             Action::PatchSettings(members) => {
@@ -364,42 +372,6 @@ impl Model {
         self.writes += 1;
         if let Some(record) = &mut self.claim {
             (record.claim, record.key) = (claim, key);
-        }
-    }
-
-    fn read_settings(&mut self, key: Option<&ApiKey>, is_patched: bool) -> SettingsView {
-        self.remote.calls += 1;
-        let endpoint = self.remote.endpoint;
-        let project = key.and_then(|key| self.remote.opened_by(key));
-        match project {
-            _ if endpoint == Endpoint::Gone => {
-                self.desired.settings_endpoint = Capability::Unavailable;
-                SettingsView::Unseen
-            }
-            None => SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "")),
-            Some(project) => {
-                let observed = project.settings.clone();
-                self.desired.settings_endpoint = Capability::Available;
-                SettingsView::Seen { observed, is_patched }
-            }
-        }
-    }
-
-    fn patch_settings(&mut self, key: Option<&ApiKey>, members: Settings) -> SettingsView {
-        self.remote.calls += 1;
-        let endpoint = self.remote.endpoint;
-        let project = key.and_then(|key| self.remote.opened_by(key));
-        match (endpoint, project) {
-            (Endpoint::Gone, _) => {
-                self.desired.settings_endpoint = Capability::Unavailable;
-                SettingsView::Unseen
-            }
-            (_, None) => SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "")),
-            (Endpoint::Ignores, _) => SettingsView::Patched,
-            (Endpoint::Available, Some(project)) => {
-                project.settings = members.over(&project.settings);
-                SettingsView::Patched
-            }
         }
     }
 
