@@ -20,12 +20,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// For people.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/behaviour.md",
     "docs/how-it-works.md",
+    "docs/performance.md",
     "docs/reasons.md",
     "docs/settings.md",
 ];

@@ -15,8 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::status;
-use crate::crd::ComposioProject;
+use super::cached::CachedProject;
 use crate::domain::reason::Reason;
 
 /// What is reconciled.
@@ -58,7 +57,7 @@ struct SweepLabels {
 }
 
 /// The caches of the ComposioProjects, one per watched namespace or one for all; set when the watches are made.
-pub type Caches = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
+pub type Caches = Arc<OnceLock<Vec<Store<CachedProject>>>>;
 
 /// How many ComposioProjects there are, by readiness and reason; counted when it is asked for.
 pub struct ProjectsMetric(pub Caches);
@@ -73,8 +72,7 @@ impl Collector for ProjectsMetric {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts: BTreeMap<(&str, Option<Reason>), i64> = BTreeMap::new();
         for project in self.0.get().into_iter().flatten().flat_map(Store::state) {
-            let conditions = project.status.as_ref().map(|status| status.conditions.as_slice());
-            let (is_ready, reason) = status::readiness(conditions.unwrap_or_default());
+            let (is_ready, reason) = project.readiness();
             *counts.entry((if is_ready { "true" } else { "false" }, reason)).or_default() += 1;
         }
         let help = "ComposioProjects by readiness and reason";

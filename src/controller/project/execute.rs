@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::gather::Gathered;
+use super::gather::{Gathered, Kept};
 use super::prove::{Proof, prove};
 use super::publish::{publish, remove_superseded, still_there};
 use super::settle::{Settlement, detached};
@@ -29,7 +29,7 @@ pub(super) struct Order {
     pub(super) permit: Option<Permit>,
 }
 
-/// Carries the action out and notes in `pass` what it has shown.
+/// Carries the action out and notes in `pass` what it has shown; returns what need not be read again after it.
 pub(super) async fn execute(
     context: &Context,
     organization: &Arc<Organization>,
@@ -37,7 +37,7 @@ pub(super) async fn execute(
     gathered: Gathered,
     Order { action, permit }: Order,
     pass: &mut Pass,
-) -> Result<(), Failure> {
+) -> Result<Kept, Failure> {
     let Gathered { begun, world, secret, unproven_key } = gathered;
     let begun = permit.map(|permit| Announced::new(begun, permit));
     // Evidence is about the claim as it was.
@@ -45,10 +45,11 @@ pub(super) async fn execute(
         pass.evidence = None;
     }
     let work = Work { context, organization, desired, begun, world: &world };
-    match action {
+    let done: Result<(), Failure> = match action {
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
-            work.create(&claim, attempt, config).await
+            work.create(&claim, attempt, config).await?;
+            return Ok(Kept { secret: secret.into(), ..Kept::default() });
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
@@ -90,8 +91,9 @@ pub(super) async fn execute(
         }
         Action::PublishSecret => {
             pass.has_mutated = true;
-            publish(context, desired, work.record()?, secret.as_ref()).await?;
-            work.close_gap()
+            let written = publish(context, desired, work.record()?, secret.as_ref()).await?;
+            work.close_gap()?;
+            return Ok(Kept { claim: Some(world.claim), secret: Some(written).into() });
         }
         Action::ProveKey => {
             pass.disproved = work.prove_key(unproven_key).await?;
@@ -120,7 +122,8 @@ pub(super) async fn execute(
             pass.take_over.presence = Some(work.look_for_project().await?);
             Ok(())
         }
-    }
+    };
+    done.map(|()| Kept::default())
 }
 
 /// What every action needs.

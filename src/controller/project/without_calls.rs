@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::gather::{Facts, Known, gather};
+use super::gather::{Facts, Kept, Known, gather};
 use super::publish::publish;
 use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
@@ -34,7 +34,8 @@ pub(super) async fn keep_secret(
     for _ in 0..MOST_ACTIONS {
         let now = last.as_ref().map_or_else(jiff::Timestamp::now, |last| last.client.server_now());
         let known = Known { bound_to, settings_interval: context.observe_interval };
-        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, known).await?;
+        let gathered =
+            gather(context, BootInstant::now(), now, &desired, &pass, known, Kept::default()).await?;
         let Some(record) = own(&gathered.world.claim, &desired) else { return Ok(()) };
         facts.saw(&desired, &gathered.world);
         let action = without_calls(&desired, &gathered.world, &record.claim);
