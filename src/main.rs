@@ -31,5 +31,6 @@ fn operate(settings: composio_operator::process::settings::Settings) -> anyhow::
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // One provider in the process, or TLS panics at the first handshake; an error means that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    // One thread: the operator waits and hardly computes, and each thread more would keep memory of its own.
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

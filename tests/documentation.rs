@@ -20,12 +20,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// For people.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/behaviour.md",
     "docs/how-it-works.md",
+    "docs/performance.md",
     "docs/reasons.md",
     "docs/settings.md",
 ];
@@ -80,11 +81,12 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 12] = [
     "reasons",
     "creation",
     "deletion",
     "secrets",
+    "keys",
     "takeover",
     "organizations",
     "fleet",

@@ -3,11 +3,10 @@
 //! came in order by itself. What happens is in `testbed::chaos`; this is its screen.
 //!
 //! ```text
-//! cargo run --release --example chaos -- --minutes 10
-//! cargo run --release --example chaos -- --minutes 10 --seed 42   # the same schedule again
+//! cargo chaos --minutes 10
+//! cargo chaos --minutes 10 --seed 42   # the same schedule again
 //! ```
 
-mod binary;
 mod screen;
 
 use std::path::PathBuf;
@@ -62,7 +61,7 @@ async fn main() -> ExitCode {
 async fn chaos(arguments: &Arguments, screen: &Screen) -> anyhow::Result<bool> {
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
-        None => binary::built()?,
+        None => testbed::binary::built()?,
     };
     let options = Options {
         seed: arguments.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 % 1_000_000),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
 
 use super::api_error::{failure, is_conflict, is_not_found};
+use super::cached::CachedProject;
 use super::context::Context;
 use super::finalizer;
 use super::ledger::FIELD_MANAGER;
@@ -30,7 +31,7 @@ pub struct InUse {
     /// while somebody adds.
     gate: RwLock<()>,
     /// Caches of the projects; set once.
-    projects: OnceLock<Vec<Store<ComposioProject>>>,
+    projects: OnceLock<Vec<Store<CachedProject>>>,
     /// Watched namespaces; empty is all.
     namespaces: Vec<String>,
 }
@@ -42,13 +43,13 @@ impl InUse {
     }
 
     /// Takes the caches of the watches over; once.
-    pub fn watched(&self, projects: Vec<Store<ComposioProject>>) {
+    pub fn watched(&self, projects: Vec<Store<CachedProject>>) {
         let _ = self.projects.set(projects);
     }
 
     /// How many projects an organization has; `None` until the caches are filled.
     pub fn projects_of(&self, organization: &str) -> Option<usize> {
-        Some(self.all()?.filter(|project| organization_of(project) == organization).count())
+        Some(self.all()?.filter(|project| project.organization() == organization).count())
     }
 
     /// Whether this process watches a namespace.
@@ -57,10 +58,10 @@ impl InUse {
     }
 
     /// All cached projects, once each cache has been filled; nothing as long as one has not.
-    pub fn all(&self) -> Option<impl Iterator<Item = Arc<ComposioProject>>> {
+    pub fn all(&self) -> Option<impl Iterator<Item = Arc<CachedProject>>> {
         let stores = self.projects.get()?;
         let is_filled =
-            |store: &Store<ComposioProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
+            |store: &Store<CachedProject>| matches!(store.wait_until_ready().now_or_never(), Some(Ok(())));
         stores.iter().all(is_filled).then(|| stores.iter().flat_map(Store::state))
     }
 
@@ -68,7 +69,7 @@ impl InUse {
     fn count(&self, organization: &str) -> usize {
         let projects = self.projects.get().into_iter().flatten().flat_map(Store::state);
         projects
-            .filter(|project| finalizer::has(&**project) && organization_of(project) == organization)
+            .filter(|project| finalizer::has(&**project) && project.organization() == organization)
             .count()
     }
 }

@@ -15,8 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::status;
-use crate::crd::ComposioProject;
+use super::cached::CachedProject;
 use crate::domain::reason::Reason;
 
 /// What is reconciled.
@@ -58,7 +57,7 @@ struct SweepLabels {
 }
 
 /// The caches of the ComposioProjects, one per watched namespace or one for all; set when the watches are made.
-pub type Caches = Arc<OnceLock<Vec<Store<ComposioProject>>>>;
+pub type Caches = Arc<OnceLock<Vec<Store<CachedProject>>>>;
 
 /// How many ComposioProjects there are, by readiness and reason; counted when it is asked for.
 pub struct ProjectsMetric(pub Caches);
@@ -73,8 +72,7 @@ impl Collector for ProjectsMetric {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts: BTreeMap<(&str, Option<Reason>), i64> = BTreeMap::new();
         for project in self.0.get().into_iter().flatten().flat_map(Store::state) {
-            let conditions = project.status.as_ref().map(|status| status.conditions.as_slice());
-            let (is_ready, reason) = status::readiness(conditions.unwrap_or_default());
+            let (is_ready, reason) = project.readiness();
             *counts.entry((if is_ready { "true" } else { "false" }, reason)).or_default() += 1;
         }
         let help = "ComposioProjects by readiness and reason";
@@ -95,6 +93,7 @@ pub struct ReconcileMetrics {
     recovered: Counter,
     time_to_ready: Histogram,
     restore: Histogram,
+    rotation_gap: Histogram,
     sweeps: Family<SweepLabels, Counter>,
     sweep_duration: Histogram,
     sweep_calls: Counter,
@@ -107,6 +106,7 @@ impl Default for ReconcileMetrics {
             recovered: Counter::default(),
             time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             restore: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            rotation_gap: Histogram::new(exponential_buckets(0.005, 2.0, 18)),
             sweeps: Family::default(),
             sweep_duration: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             sweep_calls: Counter::default(),
@@ -132,6 +132,11 @@ impl ReconcileMetrics {
             "secret_restore_seconds",
             "Time from the news that a published Secret was deleted or edited to its restoration",
             self.restore.clone(),
+        );
+        registry.register(
+            "rotation_gap_seconds",
+            "Time from sending the regenerate that replaces a key to the publication of the new one",
+            self.rotation_gap.clone(),
         );
         registry.register(
             "sweeps",
@@ -166,6 +171,11 @@ impl ReconcileMetrics {
     /// A published Secret is restored.
     pub fn restored(&self, after: Duration) {
         self.restore.observe(after.as_secs_f64());
+    }
+
+    /// A key that was replaced is published.
+    pub fn rotated(&self, gap: Duration) {
+        self.rotation_gap.observe(gap.as_secs_f64());
     }
 
     /// A project was found by evidence.

@@ -4,6 +4,7 @@
 pub mod api_error;
 pub mod brake;
 pub mod budgets;
+pub mod cached;
 pub mod capabilities;
 pub mod claims;
 pub mod confirm;

@@ -19,9 +19,10 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::cached::CachedProject;
 use super::context::Context;
 use crate::composio::BootInstant;
-use crate::crd::{ComposioProject, PROJECT_LABEL};
+use crate::crd::PROJECT_LABEL;
 
 /// A hash of names, UIDs or versions: ten thousand Secrets must not cost megabytes.
 type Short = u64;
@@ -173,17 +174,11 @@ fn place(secret: &PartialObjectMeta<Secret>) -> Short {
     short((secret.namespace().unwrap_or_default(), secret.name_any()))
 }
 
-/// The name of the Secret that a resource wants.
-pub fn wanted(project: &ComposioProject) -> String {
-    let secret = project.spec.secret.as_ref().and_then(|secret| secret.name.clone());
-    secret.unwrap_or_else(|| project.name_any())
-}
-
 /// Watches the Secrets of one namespace, or of all; `projects` is the cache of the same.
 pub async fn run(
     context: Arc<Context>,
     api: Api<PartialObjectMeta<Secret>>,
-    projects: Store<ComposioProject>,
+    projects: Store<CachedProject>,
     stop: CancellationToken,
 ) {
     let config = watcher::Config::default().labels(PROJECT_LABEL).page_size(500);
@@ -201,7 +196,7 @@ pub async fn run(
 
 struct Watch {
     context: Arc<Context>,
-    projects: Store<ComposioProject>,
+    projects: Store<CachedProject>,
     /// What the list that is under way has shown.
     listed: HashSet<Short>,
 }
@@ -240,9 +235,9 @@ impl Watch {
         let (namespace, name) = (secret.namespace(), secret.name_any());
         let label = secret.labels().get(PROJECT_LABEL).map(String::as_str).unwrap_or_default();
         let reference = ObjectRef::new(label).within(namespace.as_deref().unwrap_or_default());
-        let owner = self.projects.get(&reference).filter(|project| wanted(project) == name);
+        let owner = self.projects.get(&reference).filter(|project| project.secret() == name);
         let is_waiting =
-            |project: &ComposioProject| project.namespace() == namespace && wanted(project) == name;
+            |project: &CachedProject| project.namespace() == namespace && project.secret() == name;
         let woken = owner.map_or_else(|| self.projects.state_filter(is_waiting), |owner| vec![owner]);
         for project in &woken {
             self.wake(project, &name);
@@ -253,8 +248,8 @@ impl Watch {
     /// After a list: whoever has published a Secret that is not in it.
     fn wake_missing(&mut self) {
         for project in self.projects.state() {
-            let name = wanted(&project);
-            let place = short((project.namespace().unwrap_or_default(), &name));
+            let name = project.secret();
+            let place = short((project.namespace().unwrap_or_default(), &*name));
             if !self.listed.contains(&place) && self.context.publications.was_published(place) {
                 self.context.publications.gone(place);
                 self.wake(&project, &name);
@@ -263,9 +258,9 @@ impl Watch {
         self.listed = HashSet::new();
     }
 
-    fn wake(&self, project: &ComposioProject, secret: &str) {
+    fn wake(&self, project: &CachedProject, secret: &str) {
         debug!(object.name = project.name_any(), secret.name = secret, "a published Secret has changed");
         // The receiver lives as long as the process.
-        let _ = self.context.wake.projects.send(ObjectRef::from_obj(project));
+        let _ = self.context.wake.projects.send(project.reference());
     }
 }

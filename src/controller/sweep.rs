@@ -14,6 +14,7 @@ use kube::api::PartialObjectMeta;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::api_error::failure;
+use super::cached::CachedProject;
 use super::context::Context;
 use super::fleet::{Fleet, Sweep};
 use super::ledger::{
@@ -21,11 +22,8 @@ use super::ledger::{
     PHASE_LABEL, PROJECT_ID_ANNOTATION,
 };
 use super::organizations::Organization;
-use super::status;
 use crate::composio::BootInstant;
-use crate::crd::{
-    ComposioOrganization, ComposioOrganizationStatus, ComposioProject, ProjectCounts, UnmanagedStatus,
-};
+use crate::crd::{ComposioOrganization, ComposioOrganizationStatus, ProjectCounts, UnmanagedStatus};
 use crate::domain::claim::Phase;
 use crate::domain::failure::Failure;
 use crate::domain::fleet::{Absent, Claimed, Counts, Listed, Mark, Owner, Unmanaged, compare, withheld};
@@ -148,11 +146,10 @@ impl Context {
     fn owners(&self) -> Result<Owners, Failure> {
         let objects =
             self.in_use.all().ok_or_else(|| Failure::transient("the resources are not known yet"))?;
-        let owner = |object: Arc<ComposioProject>| {
-            let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-            let (_, reason) = status::readiness(conditions.unwrap_or_default());
+        let owner = |object: Arc<CachedProject>| {
+            let (_, reason) = object.readiness();
             let is_reported = reason == Some(Reason::ProjectMissing);
-            Some((Mark::of(object.metadata.uid.as_ref()?), is_reported))
+            Some((Mark::of(object.uid()?.as_str()), is_reported))
         };
         Ok(objects.filter_map(owner).collect())
     }

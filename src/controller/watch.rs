@@ -1,12 +1,16 @@
 //! Watches: tolerant of objects that this release cannot read, slim, and quiet about our own writes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -52,6 +56,39 @@ fn readable<K: Resource<DynamicType = ()>>(
     }
 }
 
+/// Puts what the watch tells into a cache, and passes on those objects for which a pass may be due. What the cache has had
+/// until then is all that it takes to know: kube's own filter would remember every object once more.
+pub fn cached<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    reader: Store<K>,
+    writer: Writer<K>,
+) -> impl Stream<Item = watcher::Result<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    // Each event is taken through all of this before the next one comes.
+    let (judged, verdict) = {
+        let is_news = Arc::new(AtomicBool::new(false));
+        (is_news.clone(), is_news)
+    };
+    let judge = move |event: &watcher::Result<Event<K>>| {
+        if let Ok(Event::Apply(object) | Event::InitApply(object)) = event {
+            let before = reader.get(&ObjectRef::from_obj(object));
+            let is_news = before.is_none_or(|before| relevance(&*before) != relevance(object));
+            judged.store(is_news, Ordering::Relaxed);
+        }
+    };
+    events.inspect(judge).reflect(writer).filter_map(move |event| {
+        future::ready(match event {
+            Ok(Event::Apply(object) | Event::InitApply(object)) => {
+                verdict.load(Ordering::Relaxed).then_some(Ok(object))
+            }
+            Ok(Event::Delete(_) | Event::Init | Event::InitDone) => None,
+            Err(error) => Some(Err(error)),
+        })
+    })
+}
+
 /// Changes when a pass may be due: spec, deletion, a request by annotation; not with our own status writes.
 pub fn relevance<K: Resource>(object: &K) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
@@ -60,4 +97,49 @@ pub fn relevance<K: Resource>(object: &K) -> Option<u64> {
     object.annotations().get(RECONCILE_ANNOTATION).hash(&mut hasher);
     object.annotations().get(CONFIRM_ANNOTATION).hash(&mut hasher);
     Some(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::reflector::store;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, generation: i64) -> ConfigMap {
+        let metadata = json!({"name": name, "namespace": "team-a", "uid": uid, "generation": generation});
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_changes_nothing_of_interest_goes_into_the_cache_and_no_further() {
+        let (one, two) = (object("one", "a", 1), object("two", "b", 1));
+        let mut ours = one.clone();
+        ours.metadata.resource_version = Some("7".to_owned());
+        let events = [
+            Event::Init,
+            Event::InitApply(one.clone()),
+            Event::InitApply(two.clone()),
+            Event::InitDone,
+            Event::Apply(ours.clone()),
+            Event::Apply(object("one", "a", 2)),
+            Event::Delete(two.clone()),
+            // Made again: another object.
+            Event::Apply(object("two", "c", 1)),
+            // A new list with nothing new.
+            Event::Init,
+            Event::InitApply(object("one", "a", 2)),
+            Event::InitApply(object("two", "c", 1)),
+            Event::InitDone,
+        ];
+        let (reader, writer) = store();
+        let cached = cached(stream::iter(events.map(Ok)), reader.clone(), writer);
+        let news: Vec<_> = cached.map(|object| object.unwrap().metadata).collect().await;
+        let news: Vec<_> =
+            news.iter().map(|meta| (meta.uid.as_deref().unwrap(), meta.generation.unwrap())).collect();
+        assert_eq!(news, [("a", 1), ("b", 1), ("a", 2), ("c", 1)]);
+        assert_eq!(reader.len(), 2);
+    }
 }

@@ -29,13 +29,14 @@ use crate::composio::{CallMetrics, Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
 use crate::controller::budgets::Budgets;
+use crate::controller::cached::CachedProject;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
 use crate::controller::header::HEADER;
-use crate::controller::in_use::{InUse, organization_of};
+use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::looks::Looks;
-use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
@@ -53,7 +54,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 type References<K> = UnboundedReceiver<ObjectRef<K>>;
 /// A watch, and the looks that are asked for in it.
 struct Watched {
-    projects: Api<DeserializeGuard<ComposioProject>>,
+    projects: Api<DeserializeGuard<CachedProject>>,
     secrets: Api<PartialObjectMeta<Secret>>,
     wake: BoxStream<'static, ObjectRef<ComposioProject>>,
 }
@@ -222,6 +223,8 @@ impl Operator {
             sightings: Sightings::default(),
             looks: Looks::default(),
             absences: Absences::default(),
+            key_suspicions: KeySuspicions::default(),
+            gaps: Gaps::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),
@@ -405,8 +408,8 @@ where
 fn wake_projects_of(context: Arc<Context>, projects: Caches) -> impl Fn(&str) + Send + Sync + 'static {
     move |name| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
-            if organization_of(&project) == name {
-                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            if project.organization() == name {
+                let _ = context.wake.projects.send(project.reference());
             }
         }
     }
@@ -420,8 +423,8 @@ fn wake_projects_in(
     move |namespaces| {
         for project in projects.get().into_iter().flatten().flat_map(Store::state) {
             let is_in = project.namespace().is_some_and(|namespace| namespaces.contains(&namespace));
-            if is_in && context.is_selective(organization_of(&project)) {
-                let _ = context.wake.projects.send(ObjectRef::from_obj(&*project));
+            if is_in && context.is_selective(project.organization()) {
+                let _ = context.wake.projects.send(project.reference());
             }
         }
     }
@@ -467,7 +470,7 @@ async fn synced(
     readiness: Readiness,
     organizations: Store<ComposioOrganization>,
     claims: Store<PartialObjectMeta<Secret>>,
-    projects: Vec<Store<ComposioProject>>,
+    projects: Vec<Store<CachedProject>>,
 ) {
     let projects = join_all(projects.iter().map(Store::wait_until_ready));
     let (organizations, claims, projects) =

@@ -31,6 +31,29 @@ pub(super) struct Gathered {
     pub(super) unproven_key: Option<UnprovenKey>,
 }
 
+/// What the last action of this pass makes known without another read: what it has written itself, or what it had no hand
+/// in. Whatever is written on its ground names the version, and is refused if somebody else was faster.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) claim: Option<ClaimView>,
+    pub(super) secret: KeptSecret,
+}
+
+/// The Secret of the wanted name, where it need not be read.
+#[derive(Default)]
+pub(super) enum KeptSecret {
+    #[default]
+    NotKept,
+    Absent,
+    Present(Box<Secret>),
+}
+
+impl From<Option<Secret>> for KeptSecret {
+    fn from(secret: Option<Secret>) -> Self {
+        secret.map_or(Self::Absent, |secret| Self::Present(Box::new(secret)))
+    }
+}
+
 /// What the report needs to know of the last look.
 #[derive(Default)]
 pub(super) struct Facts {
@@ -100,13 +123,22 @@ pub(super) async fn gather(
     desired: &Desired,
     pass: &Pass,
     known: Known<'_>,
+    kept: Kept,
 ) -> Result<Gathered, Failure> {
     let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
-    let claim =
-        context.ledger.get(&claim_name).await.map_err(|error| failure("reading the claim", &error))?;
+    let claim = match kept.claim {
+        Some(claim) => claim,
+        None => {
+            context.ledger.get(&claim_name).await.map_err(|error| failure("reading the claim", &error))?
+        }
+    };
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &desired.namespace);
-    let secret =
-        api.get_opt(&desired.secret.name).await.map_err(|error| failure("reading the Secret", &error))?;
+    let reading = |error: kube::Error| failure("reading the Secret", &error);
+    let secret = match kept.secret {
+        KeptSecret::Present(secret) => Some(*secret),
+        KeptSecret::Absent => None,
+        KeptSecret::NotKept => api.get_opt(&desired.secret.name).await.map_err(reading)?,
+    };
     let record = match &claim {
         ClaimView::Present(record) => Some(&**record),
         ClaimView::Absent | ClaimView::Unreadable(_) => None,
@@ -146,6 +178,7 @@ pub(super) async fn gather(
         secret: view,
         unproven_key: unproven_key.as_ref().map(|found| found.version.clone()),
         earlier: earlier(&api, desired, mine, known.bound_to).await?,
+        is_key_suspected: context.key_suspicions.has(&desired.uid),
         superseded_retention: context.superseded_retention,
         settling,
         look: context.looks.view(desired, known.settings_interval),

@@ -6,6 +6,7 @@ mod apply_settings;
 mod delete;
 mod execute;
 mod gather;
+mod own_key;
 mod prove;
 mod publish;
 mod report;
@@ -20,16 +21,17 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::Event;
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt};
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use self::execute::Order;
-use self::gather::{Facts, Known};
+use self::gather::{Facts, Kept, Known};
+use super::cached::CachedProject;
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
@@ -56,26 +58,22 @@ const MOST_ACTIONS: usize = 20;
 /// The controller of one namespace (or of all): its cache, and the future that runs it.
 pub fn controller(
     context: Arc<Context>,
-    api: Api<DeserializeGuard<ComposioProject>>,
+    api: Api<DeserializeGuard<CachedProject>>,
     wake: impl Stream<Item = ObjectRef<ComposioProject>> + Send + 'static,
     workers: u16,
     stop: CancellationToken,
-) -> (Store<ComposioProject>, impl Future<Output = ()>) {
+) -> (Store<CachedProject>, impl Future<Output = ()>) {
     let (reader, writer) = store();
     let deletions = context.clone();
-    let bare = |metadata| ComposioProject { metadata, spec: ComposioProjectSpec::default(), status: None };
-    let changes = watch::objects(api, bare)
-        .inspect(move |event| {
-            if let Ok(Event::Delete(object)) = event {
-                deleted(&deletions, object);
-            }
-        })
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(watch::relevance, PredicateConfig::default());
+    let events = watch::objects(api, CachedProject::bare).inspect(move |event| {
+        if let Ok(Event::Delete(object)) = event {
+            deleted(&deletions, object);
+        }
+    });
+    let changes = watch::cached(events, reader.clone(), writer);
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(workers))
-        .reconcile_on(wake)
+        .reconcile_on(wake.map(|project| project.into_kind_unchecked(())))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
         .for_each(|_| futures::future::ready(()));
@@ -83,20 +81,28 @@ pub fn controller(
 }
 
 /// A resource is gone: whoever waits for its claim may go on, and what it left uncertain has to be settled.
-fn deleted(context: &Context, object: &ComposioProject) {
+fn deleted(context: &Context, object: &CachedProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
     context.looks.forget(&uid);
+    context.key_suspicions.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
     }
     super::claims::wake_owned_by(context, &uid);
-    context.withdraw(organization_of(object), &uid);
-    context.wake_if_ending(organization_of(object));
+    context.withdraw(object.organization(), &uid);
+    context.wake_if_ending(object.organization());
 }
 
-async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Result<Action, Infallible> {
+async fn reconcile(cached: Arc<CachedProject>, context: Arc<Context>) -> Result<Action, Infallible> {
+    let object = match cached.unpacked() {
+        Ok(object) => object,
+        Err(error) => {
+            warn!(%error, "an object of the cache cannot be read");
+            return Ok(Action::requeue(Context::jittered(context.observe_interval)));
+        }
+    };
     let span = info_span!(
         "project",
         object.namespace = object.namespace().unwrap_or_default(),
@@ -134,7 +140,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
     let namespace = object.namespace().unwrap_or_default();
     let scope = context.scope(&namespace, organization_of(object)).await?;
     keep_finalizer(context, object, &scope, facts).await?;
-    let mut done = Pass::default();
+    let (mut done, mut kept) = (Pass::default(), Kept::default());
     let binding = object.status.as_ref().and_then(|status| status.binding.as_ref());
     let bound_to = binding.map(|binding| binding.name.as_str());
     for _ in 0..MOST_ACTIONS {
@@ -157,7 +163,8 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
         let known = Known { bound_to, settings_interval: organization.settings_interval() };
-        let gathered = gather::gather(context, begun, now, &desired, &done, known).await?;
+        let gathered =
+            gather::gather(context, begun, now, &desired, &done, known, std::mem::take(&mut kept)).await?;
         facts.saw(&desired, &gathered.world);
         let budget = organization.client.budget();
         facts.look_left = look_left(context, &desired, known.settings_interval);
@@ -177,7 +184,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
                     Err(failure) if failure.reason == Reason::Throttled => {
                         return Ok(throttled(budget, lane, &desired.uid));
                     }
-                    result => result?,
+                    result => kept = result?,
                 }
             }
             Step::Wait(Reason::Throttled, ..) => {
@@ -235,6 +242,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
         project_name,
         adopt,
         on_project_missing,
+        on_invalid_key,
         settings,
         on_drift,
         secret,
@@ -266,6 +274,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
             on_missing: wish::on_missing(*on_project_missing),
             suspicion: wish::suspicion(object),
         },
+        key_health: wish::key_health(object, *on_invalid_key),
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

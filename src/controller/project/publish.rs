@@ -46,13 +46,13 @@ pub(super) async fn still_there(context: &Context, desired: &Desired) -> Result<
     }
 }
 
-/// Creates the Secret, or updates it by `resourceVersion`.
+/// Creates the Secret, or updates it by `resourceVersion`; returns it as it was written.
 pub(super) async fn publish(
     context: &Context,
     desired: &Desired,
     record: &Record,
     existing: Option<&Secret>,
-) -> Result<(), Failure> {
+) -> Result<Secret, Failure> {
     let seen = still_there(context, desired).await?;
     let secret = match existing {
         Some(existing) => secrets::updated(existing, desired, record),
@@ -68,15 +68,16 @@ pub(super) async fn publish(
         Some(_) => api.replace(name, &post_params(), &secret).await,
         None => api.create(&post_params(), &secret).await,
     };
-    let written = writing.done(&written.map_err(|error| secret_failure(name, &error))?);
-    if let Some(lost_for) = written.lost_for {
+    let written = written.map_err(|error| secret_failure(name, &error))?;
+    let known = writing.done(&written);
+    if let Some(lost_for) = known.lost_for {
         context.metrics.restored(lost_for);
         info!(secret.name = name, "the published Secret is restored");
     }
-    if written.is_news {
+    if known.is_news {
         context.wake_project(&desired.namespace, &desired.name);
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Removes a Secret that was renamed away, as it was read here: if it is still ours, and not wanted again.

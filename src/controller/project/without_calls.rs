@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::gather::{Facts, Known, gather};
+use super::gather::{Facts, Kept, Known, gather};
 use super::publish::publish;
 use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
@@ -34,7 +34,8 @@ pub(super) async fn keep_secret(
     for _ in 0..MOST_ACTIONS {
         let now = last.as_ref().map_or_else(jiff::Timestamp::now, |last| last.client.server_now());
         let known = Known { bound_to, settings_interval: context.observe_interval };
-        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, known).await?;
+        let gathered =
+            gather(context, BootInstant::now(), now, &desired, &pass, known, Kept::default()).await?;
         let Some(record) = own(&gathered.world.claim, &desired) else { return Ok(()) };
         facts.saw(&desired, &gathered.world);
         let action = without_calls(&desired, &gathered.world, &record.claim);
@@ -87,6 +88,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
             template: "{name}".to_owned(),
             defaults: Settings::default(),
             settings_endpoint: Capability::Unknown,
+            regenerate_key: Capability::Unknown,
             base_url: String::new(),
             room: Room::default(),
             permits: Permits::default(),
@@ -105,6 +107,7 @@ fn facts(organization: &ComposioOrganization) -> OrganizationFacts {
         template: spec.project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
         settings_endpoint: Capability::Unknown,
+        regenerate_key: Capability::Unknown,
         // As the client of this endpoint writes it.
         base_url: Url::parse(url)
             .map_or_else(|_| url.to_owned(), String::from)

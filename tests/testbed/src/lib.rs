@@ -1,5 +1,6 @@
 //! The test bed.
 
+pub mod binary;
 pub mod canary;
 pub mod chaos;
 pub mod controlplane;
