@@ -80,7 +80,7 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 12] = [
     "reasons",
     "creation",
     "deletion",
@@ -89,6 +89,7 @@ const SCENARIOS: [&str; 11] = [
     "takeover",
     "organizations",
     "fleet",
+    "settings",
     "tenancy",
     "process",
     "rbac",

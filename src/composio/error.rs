@@ -42,6 +42,9 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<Duration>, body: 
         (400, Some(_), _) if words.contains("already exists") => CallError::AlreadyExists(words),
         (400, Some(_), _) => CallError::Rejected(words),
         (401, Some(envelope), _) => CallError::Credential(credential(&envelope), words),
+        (403, Some(envelope), _) if envelope.slug == "APIKey_InsufficientPermissions" => {
+            CallError::Credential(CredentialProblem::Scope, words)
+        }
         (403, Some(_), _) => CallError::Forbidden(words),
         // The bodies of these are not known (API 16.14): the status counts, unless a page of the edge answers.
         (404, _, true) => CallError::NotFound(words),
@@ -121,6 +124,14 @@ mod tests {
             };
             assert_eq!(problem, meaning, "{slug} {message}");
         }
+    }
+
+    #[test]
+    fn a_scope_that_does_not_reach_is_about_the_key_and_any_other_403_about_the_action() {
+        let scoped = answer(403, &envelope("APIKey_InsufficientPermissions", "This route requires more"));
+        assert!(matches!(scoped, CallError::Credential(CredentialProblem::Scope, _)), "{scoped:?}");
+        let refused = answer(403, &envelope("HTTP_Forbidden", "Your plan does not include this"));
+        assert!(matches!(refused, CallError::Forbidden(_)), "{refused:?}");
     }
 
     #[test]

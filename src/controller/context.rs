@@ -16,6 +16,7 @@ use super::brake::Brake;
 use super::events::Events;
 use super::in_use::InUse;
 use super::ledger::Ledger;
+use super::looks::Looks;
 use super::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
@@ -72,6 +73,8 @@ pub struct Context {
     pub brake: Brake,
     /// First sights of what is announced.
     pub sightings: Sightings,
+    /// Looks at the settings.
+    pub looks: Looks,
     /// Projects that were not found.
     pub absences: Absences,
     /// Keys that were rejected.
@@ -167,6 +170,8 @@ impl Context {
     pub fn call_failure(&self, organization: &Organization, error: CallError) -> Failure {
         let refusal = match &error {
             CallError::Credential(CredentialProblem::Address, _) => Some(Reason::AddressNotAllowed),
+            // The scope of a project's key says nothing of the organization's.
+            CallError::Credential(CredentialProblem::Scope, _) => None,
             CallError::Credential(..) | CallError::Forbidden(_) => Some(Reason::KeyInvalid),
             _ => None,
         };

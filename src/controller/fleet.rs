@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
-use super::memory::Absence;
 use super::organizations::Organization;
 use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
+use crate::domain::absence::unread;
 use crate::domain::fleet::{Absent, Counts, Mark, Unmanaged, Witness};
 use crate::domain::ids::ProjectId;
 use crate::domain::takeover::Presence;
@@ -151,42 +151,15 @@ impl Context {
         id: &ProjectId,
         whose: ObjectRef<ComposioProject>,
     ) -> Presence {
-        let absence = self.absences.suspect(id, BootInstant::now());
-        let since = match absence {
-            Absence::Suspected(since) => since,
-            Absence::Gone(first) => first + self.limits.settle(),
-        };
-        if !since.remaining().is_zero() {
-            return if matches!(absence, Absence::Gone(_)) { Presence::Gone } else { Presence::Unclear };
+        let latest = organization.fleet.latest();
+        let latest = latest.map(|latest| (latest.begun.since_boot(), latest.says(id)));
+        let (now, settle) = (BootInstant::now().since_boot(), self.limits.settle());
+        let look = self.absences.unread(id, |known| unread(known, now, settle, latest));
+        if look.wants_sweep {
+            organization.fleet.want(Some(whose));
+            self.wake_organization(&organization.name);
         }
-        let latest = organization.fleet.latest().filter(|latest| latest.begun >= since);
-        let witness = latest.as_ref().map_or(Witness::Silent, |latest| latest.says(id));
-        match (witness, absence) {
-            (Witness::Listed, _) => {
-                self.absences.forget(id);
-                Presence::There
-            }
-            (Witness::Absent, Absence::Gone(_)) => Presence::GoneAgain,
-            (Witness::Absent, Absence::Suspected(_)) => {
-                self.absences.gone(id);
-                Presence::Gone
-            }
-            (Witness::Withheld, _) => {
-                // The same sweep answers until there is another.
-                self.absences.restart(id, latest.map_or(since, |latest| latest.begun));
-                Presence::Withheld
-            }
-            (Witness::Silent, _) => {
-                if latest.is_some() {
-                    // Too young to be judged, or not known to the caches yet.
-                    self.absences.restart(id, BootInstant::now() + self.limits.settle() / 2);
-                    return Presence::Unclear;
-                }
-                organization.fleet.want(Some(whose));
-                self.wake_organization(&organization.name);
-                Presence::Unclear
-            }
-        }
+        look.presence
     }
 }
 

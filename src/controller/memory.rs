@@ -9,6 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
+use crate::domain::absence::{Absence, Look, listed};
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::ids::ProjectId;
@@ -72,38 +73,26 @@ impl Sightings {
 #[derive(Default)]
 pub struct Absences(Mutex<HashMap<ProjectId, Absence>>);
 
-/// What is known of a project that may be gone.
-#[derive(Debug, Clone, Copy)]
-pub enum Absence {
-    /// Something points to it. A sweep that was begun at this time or later tells more.
-    Suspected(BootInstant),
-    /// At this time neither the read by id nor the list knew it, and no look since has shown it.
-    Gone(BootInstant),
-}
-
 impl Absences {
     /// What is known.
     pub fn get(&self, id: &ProjectId) -> Option<Absence> {
         lock(&self.0).get(id).copied()
     }
 
-    /// Something points to its absence, since this time; returns what is known now.
-    pub fn suspect(&self, id: &ProjectId, since: BootInstant) -> Absence {
-        *lock(&self.0).entry(id.clone()).or_insert(Absence::Suspected(since))
+    /// Something points to its absence, since this time.
+    pub fn suspect(&self, id: &ProjectId, since: BootInstant) {
+        lock(&self.0).entry(id.clone()).or_insert(Absence::Suspected(since.since_boot()));
     }
 
-    /// Both witnesses say so. The first time counts.
-    pub fn gone(&self, id: &ProjectId) {
+    /// A read by id does not know it; `look` says what follows from what was known.
+    pub fn unread(&self, id: &ProjectId, look: impl FnOnce(Option<Absence>) -> Look) -> Look {
         let mut absences = lock(&self.0);
-        let known = absences.entry(id.clone()).or_insert_with(|| Absence::Gone(BootInstant::now()));
-        if matches!(known, Absence::Suspected(_)) {
-            *known = Absence::Gone(BootInstant::now());
-        }
-    }
-
-    /// What was seen counts no more: it begins anew at this time.
-    pub fn restart(&self, id: &ProjectId, since: BootInstant) {
-        lock(&self.0).insert(id.clone(), Absence::Suspected(since));
+        let look = look(absences.get(id).copied());
+        match look.known {
+            Some(known) => absences.insert(id.clone(), known),
+            None => absences.remove(id),
+        };
+        look
     }
 
     /// It is there.
@@ -111,19 +100,17 @@ impl Absences {
         lock(&self.0).remove(id);
     }
 
-    /// A sweep has shown those that `is_listed` names: what was gone begins anew.
+    /// A sweep has shown those that `is_listed` names.
     pub fn swept(&self, begun: BootInstant, is_listed: impl Fn(&ProjectId) -> bool) {
-        for (id, absence) in lock(&self.0).iter_mut() {
-            if matches!(absence, Absence::Gone(_)) && is_listed(id) {
-                *absence = Absence::Suspected(begun);
-            }
+        for (_, known) in lock(&self.0).iter_mut().filter(|(id, _)| is_listed(id)) {
+            *known = listed(*known, begun.since_boot());
         }
     }
 
     /// Since when a project has been gone.
     pub fn gone_for(&self, id: &ProjectId) -> Option<Duration> {
         match self.get(id)? {
-            Absence::Gone(since) => Some(since.elapsed()),
+            Absence::Gone(since) => Some(BootInstant::from_boot(since).elapsed()),
             Absence::Suspected(_) => None,
         }
     }

@@ -4,6 +4,7 @@
 pub mod api_error;
 pub mod brake;
 pub mod budgets;
+pub mod capabilities;
 pub mod claims;
 pub mod confirm;
 pub mod context;
@@ -17,6 +18,7 @@ pub mod header;
 pub mod identity;
 pub mod in_use;
 pub mod ledger;
+pub mod looks;
 pub mod memory;
 pub mod metrics;
 pub mod organization;

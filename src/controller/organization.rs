@@ -16,6 +16,7 @@ use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use super::capabilities::Capabilities;
 use super::context::Context;
 use super::guard::guarded;
 use super::identity::Seen;
@@ -25,8 +26,8 @@ use super::sweep::keep_sweeping;
 use super::{api_error, status, watch};
 use crate::composio::Client;
 use crate::crd::{
-    AdoptionPolicy, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus, GrantSpec,
-    HeldStatus,
+    AdoptionPolicy, CapabilitiesStatus, ComposioOrganization, ComposioOrganizationSpec,
+    ComposioOrganizationStatus, GrantSpec, HeldStatus,
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::brake::DEFAULT_LIMIT;
@@ -343,8 +344,7 @@ async fn probe(
         id,
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
-        settings_endpoint: known.as_ref().map(|known| known.settings_endpoint.clone()).unwrap_or_default(),
-        regenerate_key: known.map(|known| known.regenerate_key.clone()).unwrap_or_default(),
+        capabilities: known.map_or_else(|| Arc::new(hinted(object)), |known| known.capabilities.clone()),
         settings_every: context
             .settings_interval(&object.name_any(), &budget)
             .unwrap_or(context.observe_interval),
@@ -352,6 +352,11 @@ async fn probe(
         fleet,
     };
     Verdict::Ready(Box::new(organization), seen)
+}
+
+/// What the status of an earlier process says.
+fn hinted(object: &ComposioOrganization) -> Capabilities {
+    Capabilities::hinted(object.status.as_ref().and_then(|status| status.capabilities.as_ref()))
 }
 
 fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
@@ -424,6 +429,19 @@ fn held_status(before: &[HeldStatus], held: &[Held], keeps_deletions: bool) -> V
     held.iter().map(status).chain(kept).collect()
 }
 
+/// What is known now; what an earlier process has said stays until something is known.
+fn capabilities(
+    context: &Context,
+    object: &ComposioOrganization,
+    before: &ComposioOrganizationStatus,
+) -> Option<CapabilitiesStatus> {
+    let before = before.capabilities.as_ref();
+    match context.organizations.last(&object.name_any()) {
+        Some(organization) => organization.capabilities.status(before),
+        None => before.cloned(),
+    }
+}
+
 /// Status if it differs, and an Event when the reason has changed.
 async fn report(
     context: &Context,
@@ -452,6 +470,7 @@ async fn report(
         observed_generation: generation,
         conditions: status::api_conditions(&before.conditions, &now, generation),
         organization_id: id.or_else(|| before.organization_id.clone()),
+        capabilities: capabilities(context, object, &before),
         limits: context.limits_status(&object.name_any(), before.limits.as_ref()),
         held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
         ..context.swept_status(&object.name_any(), &before)

@@ -9,9 +9,10 @@ use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 
 use super::budgets::Budgets;
+use super::capabilities::Capabilities;
 use super::fleet::Fleet;
 use super::walks::Walks;
-use crate::composio::{BootInstant, Client};
+use crate::composio::Client;
 use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
 use crate::domain::claim::Claim;
 use crate::domain::ids::OrganizationId;
@@ -21,9 +22,6 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::Permits;
 use crate::domain::world::{Capability, OrganizationFacts, OrganizationView};
-
-/// How long a settings endpoint that is gone is not tried again.
-const REPROBE: Duration = Duration::from_hours(6);
 
 /// An organization for which calls may be made.
 #[derive(Clone)]
@@ -49,10 +47,8 @@ pub struct Organization {
     pub is_identified: bool,
     /// `spec.limits.deletionsPerHour`; zero is no limit.
     pub deletions_per_hour: u32,
-    /// Whether its settings endpoint answers; shared by all values of one ComposioOrganization.
-    pub settings_endpoint: Arc<SettingsEndpoint>,
-    /// Whether it issues keys by regenerate; shared in the same way.
-    pub regenerate_key: Arc<SettingsEndpoint>,
+    /// What it can do; shared by all values of one ComposioOrganization.
+    pub capabilities: Arc<Capabilities>,
     /// See [`Organization::settings_interval`].
     pub settings_every: Duration,
     /// Walks over its list with this key; shared by all values with it.
@@ -72,26 +68,6 @@ impl Organization {
     pub fn proves_absence(&self, claim: &Claim) -> bool {
         let (known, shown) = (claim.organization_id(), self.id.as_ref());
         self.is_identified && known.is_none_or(|known| Some(known) == shown)
-    }
-}
-
-/// Whether a settings endpoint answers, and since when that is known.
-#[derive(Default)]
-pub struct SettingsEndpoint(Mutex<Option<(Capability, BootInstant)>>);
-
-impl SettingsEndpoint {
-    /// What is known; nothing after six hours of absence, so that it is tried again.
-    pub fn get(&self) -> Capability {
-        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((Capability::Unavailable, since)) if since.elapsed() > REPROBE => Capability::Unknown,
-            Some((capability, _)) => capability,
-            None => Capability::Unknown,
-        }
-    }
-
-    /// Notes what a call has shown.
-    pub fn set(&self, capability: Capability) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((capability, BootInstant::now()));
     }
 }
 
@@ -250,6 +226,16 @@ impl Organizations {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name)?.last.clone()
     }
 
+    /// Whether the settings endpoint answers, as far as this process knows or the status of an earlier one says.
+    pub fn settings_endpoint(&self, name: &str) -> Capability {
+        if let Some(last) = self.last(name) {
+            return last.capabilities.settings.get();
+        }
+        let object = self.object(name);
+        let status = object.as_ref().and_then(|object| object.status.as_ref()?.capabilities.as_ref());
+        Capabilities::hinted(status).settings.get()
+    }
+
     /// Takes a new state over; returns whether its projects should look again: calls have become possible, or what
     /// applies to them has changed.
     pub fn set(&self, name: &str, uid: String, state: State) -> bool {
@@ -295,8 +281,8 @@ impl Organizations {
                 template: organization.template.clone(),
                 defaults: organization.defaults.clone(),
                 permits: organization.permits.clone(),
-                settings_endpoint: organization.settings_endpoint.get(),
-                regenerate_key: organization.regenerate_key.get(),
+                settings_endpoint: organization.capabilities.settings.get(),
+                regenerate_key: organization.capabilities.regenerate_key.get(),
                 base_url: organization.client.base_url().to_owned(),
                 room: organization.client.budget().room(waiter),
             }),

@@ -15,9 +15,9 @@ mod takeover;
 pub use self::definition::{YamlError, all, files};
 pub use self::key::{LastRotation, LastRotationReason, OnInvalidKey};
 pub use self::organization::{
-    CaBundleRef, ComposioOrganization, ComposioOrganizationSpec, ComposioOrganizationStatus,
-    DEFAULT_ENDPOINT, Endpoint, HeldStatus, KeySecretRef, LimitsSpec, LimitsStatus, ProjectCounts,
-    ProjectDefaults, UnmanagedStatus,
+    CaBundleRef, CapabilitiesStatus, CapabilityState, CapabilityStatus, ComposioOrganization,
+    ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint, HeldStatus,
+    KeySecretRef, LimitsSpec, LimitsStatus, ProjectCounts, ProjectDefaults, UnmanagedStatus,
 };
 pub use self::project::{
     Binding, ComposioProject, ComposioProjectSpec, ComposioProjectStatus, DeletionPolicy, EffectiveStatus,
@@ -25,7 +25,7 @@ pub use self::project::{
 };
 pub use self::scope::{LabelConditionSpec, LabelOperator, NamespaceSelectorSpec};
 pub use self::secret::{EntryNamesSpec, SecretSpec};
-pub use self::settings::{LogVisibility, SettingsSpec};
+pub use self::settings::{DriftStatus, LogVisibility, OnDrift, SettingsSpec};
 pub use self::takeover::{AdoptSpec, AdoptionPolicy, GrantSpec, KeySourceSpec, OnProjectMissing};
 
 /// Finalizer on a ComposioProject whose policy is to delete its project.

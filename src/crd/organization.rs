@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdoptionPolicy, GrantSpec, NamespaceSelectorSpec, SettingsSpec, rules};
@@ -200,6 +201,9 @@ pub struct ComposioOrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub organization_id: Option<String>,
+    /// What the organization can do, as far as it was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<CapabilitiesStatus>,
     /// What is in force of the limits, as soon as Composio has reported its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsStatus>,
@@ -219,6 +223,37 @@ pub struct ComposioOrganizationStatus {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into()]))]
     pub held: Vec<HeldStatus>,
+}
+
+/// What the organization can do. What was not tried yet is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilitiesStatus {
+    /// Whether Composio's endpoint for reading and changing the settings of projects answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<CapabilityStatus>,
+    /// Whether Composio issues a new key for a project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regenerate_key: Option<CapabilityStatus>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CapabilityStatus {
+    /// Available or Unavailable, as the last try has shown. What is Unavailable is tried again after hours.
+    pub state: CapabilityState,
+    /// When it was seen first in this state.
+    pub probe_time: Time,
+}
+
+/// Whether it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CapabilityState {
+    /// It is.
+    Available,
+    /// It is not.
+    Unavailable,
 }
 
 /// What is in force of the limits.

@@ -6,7 +6,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdoptSpec, LastRotation, OnInvalidKey, OnProjectMissing, SecretSpec, SettingsSpec, rules};
+use super::{
+    AdoptSpec, DriftStatus, LastRotation, OnDrift, OnInvalidKey, OnProjectMissing, SecretSpec, SettingsSpec,
+    rules,
+};
 use crate::domain::world;
 
 /// The project and the Secret as they should be.
@@ -68,6 +71,9 @@ pub struct ComposioProjectSpec {
     /// member that neither states is left as it is at Composio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsSpec>,
+    /// See [`OnDrift`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drift: Option<OnDrift>,
     /// The Secret with the project's API key. Default: a Secret with the name of this resource and the entries
     /// COMPOSIO_API_KEY and COMPOSIO_PROJECT_ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +150,11 @@ pub struct ComposioProjectStatus {
     /// The last replacement of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
+    /// Settings that differ at Composio, with spec.onDrift: Report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
+    pub drift: Vec<DriftStatus>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -179,6 +190,9 @@ pub struct EffectiveStatus {
     /// See [`DeletionPolicy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// spec.onDrift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_drift: Option<OnDrift>,
     /// spec.onProjectMissing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_project_missing: Option<OnProjectMissing>,

@@ -1,10 +1,50 @@
 //! Schema of project settings.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::drift::DriftPolicy;
 use crate::domain::settings::{Member, Settings};
+
+/// What to do when somebody changes a setting that is stated here at Composio. Correct: put it back. Report: change nothing
+/// after creation and list what differs in status.drift. Default: Correct.
+// The schema takes this description and not that of the field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnDrift {
+    /// Put it back.
+    Correct,
+    /// List what differs.
+    Report,
+}
+
+impl From<DriftPolicy> for OnDrift {
+    fn from(policy: DriftPolicy) -> Self {
+        match policy {
+            DriftPolicy::Correct => Self::Correct,
+            DriftPolicy::Report => Self::Report,
+        }
+    }
+}
+
+/// A stated setting whose value at Composio is another one, as it was seen last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// Its name, as in spec.settings.
+    #[schemars(length(max = 64))]
+    pub field: String,
+    /// The stated value; its first 2048 characters.
+    #[schemars(length(max = 2048))]
+    pub desired: String,
+    /// The value at Composio; its first 2048 characters. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub observed: Option<String>,
+    /// Since when they are known to differ.
+    pub since_time: Time,
+}
 
 /// Whether payloads are kept in logs: show_all keeps them, dont_store_data does not ("Zero Data Retention"). Applied at
 /// creation only if is2FAEnabled and maskSecretKeysInConnectedAccount are stated too; otherwise right after it.

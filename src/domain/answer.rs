@@ -22,7 +22,7 @@ pub enum CallError {
     /// 404 with an answer of the API itself.
     #[error("not found: {0}")]
     NotFound(String),
-    /// 401 with the envelope.
+    /// 401 with the envelope; 403 where it is about the scope of the key.
     #[error("{1}")]
     Credential(CredentialProblem, String),
     /// 403 with the envelope: the credential lives, the action is refused.
@@ -42,7 +42,7 @@ pub enum CallError {
     },
 }
 
-/// What exactly a 401 said (API 10.2: by slug and message, never by status).
+/// What exactly a 401 or 403 said of a credential (API 10.2: by slug and message, never by status).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialProblem {
     /// The organization key is unknown or revoked.
@@ -53,6 +53,8 @@ pub enum CredentialProblem {
     ExpiredProjectKey,
     /// The key lives, the caller's address is not allowed.
     Address,
+    /// 403: the key lives, and its scope does not reach the route (API 6).
+    Scope,
     /// Any other 401.
     Undecided,
 }

@@ -70,7 +70,7 @@ impl Breaker {
             self.probe_at = now + Duration::from_secs(1 << self.in_a_row.min(16)).min(LONGEST);
         }
         self.is_open = true;
-        self.probe_at - now
+        self.probe_at.saturating_sub(now)
     }
 
     /// A probe has succeeded.

@@ -263,7 +263,7 @@ impl Budget {
     pub fn ask(&mut self, lane: Lane, patience: Duration, now: Duration) -> Turn {
         let barrier = self.barrier(lane, now);
         if barrier > now {
-            return Turn::Later(barrier - now);
+            return Turn::Later(barrier.saturating_sub(now));
         }
         let wait = self.earliest(lane, now).saturating_sub(now);
         if wait > patience {
@@ -294,17 +294,18 @@ impl Budget {
     /// For how long there is no room for `waiter`, given those who wait already; `None`: there is room. Asking costs
     /// nothing.
     pub fn room(&self, lane: Lane, waiter: &str, now: Duration) -> Option<Duration> {
-        let line = &self.lines[lane as usize];
-        let promised = line.promised.get(waiter);
+        let waiting = &self.lines[lane as usize];
+        let promised = waiting.promised.get(waiter);
         if let Some(at) = promised.filter(|at| **at > now) {
-            return Some(*at - now);
+            return Some(at.saturating_sub(now));
         }
         let barrier = self.barrier(lane, now);
-        if promised.is_none() && line.last > now && !self.has_plenty(lane, now) {
-            return Some(barrier.max(line.last + self.interval(lane, now)) - now);
+        if promised.is_none() && waiting.last > now && !self.has_plenty(lane, now) {
+            let behind = waiting.last + self.interval(lane, now);
+            return Some(barrier.max(behind).saturating_sub(now));
         }
         if barrier > now {
-            return Some(barrier - now);
+            return Some(barrier.saturating_sub(now));
         }
         let wait = self.earliest(lane, now).saturating_sub(now);
         (wait > PATIENCE).then_some(wait)
@@ -321,17 +322,17 @@ impl Budget {
     pub fn wait(&mut self, lane: Lane, waiter: &str, now: Duration) -> Duration {
         let at = self.barrier(lane, now).max(self.earliest(lane, now));
         let interval = self.interval(lane, now);
-        let line = &mut self.lines[lane as usize];
-        if let Some(at) = line.promised.get(waiter).filter(|at| **at > now) {
-            return *at - now;
+        let waiting = &mut self.lines[lane as usize];
+        if let Some(at) = waiting.promised.get(waiter).filter(|at| **at > now) {
+            return at.saturating_sub(now);
         }
-        if line.last <= now {
+        if waiting.last <= now {
             // All have had their turn.
-            line.promised.clear();
+            waiting.promised.clear();
         }
-        line.last = at.max(line.last + interval);
-        line.promised.insert(waiter.to_owned(), line.last);
-        line.last - now
+        waiting.last = at.max(waiting.last + interval);
+        waiting.promised.insert(waiter.to_owned(), waiting.last);
+        waiting.last.saturating_sub(now)
     }
 
     /// May `waiter` announce a mutation and send it within the send gate? `Err`: not before this time.
@@ -350,7 +351,7 @@ impl Budget {
 
     /// How long nothing is sent at all, after a 429.
     pub fn paused_for(&self, now: Duration) -> Option<Duration> {
-        (self.paused_until > now).then(|| self.paused_until - now)
+        (self.paused_until > now).then(|| self.paused_until.saturating_sub(now))
     }
 
     /// An answer has said how many requests are allowed in a window of this length, and how many are left.

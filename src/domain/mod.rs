@@ -1,11 +1,13 @@
 //! Pure decisions. No clock, no randomness, no client: whatever they need comes in as a value.
 
+pub mod absence;
 pub mod answer;
 pub mod brake;
 pub mod breaker;
 pub mod budget;
 pub mod claim;
 pub mod condition;
+pub mod drift;
 pub mod evidence;
 pub mod failure;
 pub mod fleet;

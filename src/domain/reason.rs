@@ -35,6 +35,8 @@ pub enum Reason {
     SettingsIncomplete,
     SettingsUnavailable,
     SettingsNotApplied,
+    AppliedAtCreation,
+    Drifted,
     ClaimUnreadable,
     ClaimMissing,
     Deleting,
@@ -56,7 +58,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 44] = [
+    pub const ALL: [Reason; 46] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -85,6 +87,8 @@ impl Reason {
         Reason::SettingsIncomplete,
         Reason::SettingsUnavailable,
         Reason::SettingsNotApplied,
+        Reason::AppliedAtCreation,
+        Reason::Drifted,
         Reason::ClaimUnreadable,
         Reason::ClaimMissing,
         Reason::Deleting,
@@ -146,6 +150,10 @@ impl Reason {
             }
             Reason::SettingsUnavailable => "Composio's settings endpoint is not available",
             Reason::SettingsNotApplied => "Composio did not apply the settings",
+            Reason::AppliedAtCreation => {
+                "the settings were applied and have not changed since; nobody can verify them, because Composio's settings endpoint is not available"
+            }
+            Reason::Drifted => "settings at Composio differ from the wanted ones",
             Reason::ClaimUnreadable => "the operator's record of this project cannot be read",
             Reason::ClaimMissing => {
                 "the operator has no record of this project, which exists at Composio, and does not delete it"
@@ -229,6 +237,9 @@ impl Reason {
             Reason::SettingsNotApplied => {
                 Some("check that the organization's plan allows them, or remove them from the spec")
             }
+            Reason::Drifted => Some(
+                "set spec.onDrift to Correct to have them put back, or state in the spec what is at Composio",
+            ),
             Reason::ClaimUnreadable => Some("restore the Secret from a backup of the operator's namespace"),
             Reason::ClaimMissing => Some(
                 "restore the operator's namespace from a backup, or set spec.deletionPolicy to Retain to let the resource go",
@@ -266,6 +277,7 @@ impl Reason {
             | Reason::AcquiringKey
             | Reason::Rotating
             | Reason::Throttled
+            | Reason::AppliedAtCreation
             | Reason::Deleting
             | Reason::TransientFailure
             | Reason::KeyAccepted => None,
@@ -311,6 +323,16 @@ impl Reason {
         format!("{self:?}")
     }
 
+    /// What [`Reason::message`] was given to make this sentence, where it was.
+    pub fn detail(self, message: &str) -> Option<&str> {
+        let what = match self.remedy() {
+            Some(remedy) => message.strip_suffix(remedy)?.strip_suffix("; ")?,
+            None => message,
+        };
+        let rest = what.strip_prefix(self.text())?;
+        if rest.is_empty() { Some("") } else { rest.strip_prefix(": ") }
+    }
+
     /// The sentence for a person: what happened (with `detail` where there is one) and who has to do what.
     pub fn message(self, detail: &str) -> String {
         let what =
@@ -333,6 +355,16 @@ mod tests {
         let distinct: BTreeSet<_> = Reason::ALL.into_iter().collect();
         assert_eq!(distinct.len(), Reason::ALL.len());
         assert_eq!(Reason::InUse as usize + 1, Reason::ALL.len(), "a reason is missing in ALL");
+    }
+
+    #[test]
+    fn the_detail_of_a_message_can_be_told_from_the_rest() {
+        for reason in Reason::ALL {
+            for detail in ["", "displayName: \"Shop\"; and more"] {
+                assert_eq!(reason.detail(&reason.message(detail)), Some(detail), "{reason:?}");
+            }
+            assert_eq!(reason.detail("another sentence"), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::drift::Difference;
+
 /// A member of the project configuration (API 7.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Member {
@@ -119,6 +121,35 @@ impl Settings {
         self.0.iter().filter(differs).map(|(member, value)| (*member, value.clone())).collect()
     }
 
+    /// What is known of these members after `observed` was seen: those that are as wanted in the form in which they are
+    /// wanted, the others as they were seen.
+    #[must_use]
+    pub fn as_seen(&self, observed: &Settings) -> Settings {
+        let seen = |(member, value): (&Member, &Value)| match observed.0.get(member) {
+            found if same(*member, value, found) => Some((*member, value.clone())),
+            found => found.map(|found| (*member, found.clone())),
+        };
+        self.0.iter().filter_map(seen).collect()
+    }
+
+    /// These members, but for those that `managed` does not state.
+    #[must_use]
+    pub fn only(&self, managed: &Settings) -> Settings {
+        let is_managed = |(member, _): &(&Member, &Value)| managed.0.contains_key(member);
+        self.0.iter().filter(is_managed).map(|(member, value)| (*member, value.clone())).collect()
+    }
+
+    /// The members that `observed` lacks or has with another value, in words.
+    pub fn differences(&self, observed: &Settings) -> Vec<Difference> {
+        let differing = self.differing_from(observed);
+        let difference = |(member, value): (&Member, &Value)| Difference {
+            field: member.field(),
+            desired: word(value),
+            observed: observed.0.get(member).map(word),
+        };
+        differing.0.iter().map(difference).collect()
+    }
+
     /// Names of the members as in `spec.settings`, separated by commas.
     pub fn fields(&self) -> String {
         self.0.keys().map(|member| member.field()).collect::<Vec<_>>().join(", ")
@@ -143,6 +174,11 @@ impl Settings {
         };
         Member::ALL.iter().filter_map(known).collect()
     }
+}
+
+/// A value as it is shown: a string without its quotes.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 fn is_off(member: Member, value: &Value) -> bool {
@@ -205,6 +241,34 @@ mod tests {
         assert_eq!(off.to_wire(false), json!({"oauth_callback_verifier_url": null}));
         assert_eq!(off.to_wire(true), json!({}));
         assert!(off.differing_from(&Settings::default()).is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_keeps_the_form_of_what_is_wanted_and_has_no_unmanaged_member() {
+        let desired: Settings = [
+            (Member::SignedUrlFileExpiry, json!(3600)),
+            (Member::DisplayName, json!("Shop")),
+            (Member::OauthCallbackVerifierUrl, json!("")),
+            (Member::LogoUrl, json!("https://a.example")),
+        ]
+        .into_iter()
+        .collect();
+        let observed = Settings::from_wire(&json!({
+            "signed_url_file_expiry_in_seconds": 3600.0, "display_name": "Theirs", "is_2FA_enabled": true
+        }));
+        let seen = desired.as_seen(&observed);
+        let wanted: Settings = [
+            (Member::SignedUrlFileExpiry, json!(3600)),
+            (Member::DisplayName, json!("Theirs")),
+            (Member::OauthCallbackVerifierUrl, json!("")),
+        ]
+        .into_iter()
+        .collect();
+        assert_eq!(seen, wanted);
+        assert_eq!(desired.differing_from(&seen), desired.differing_from(&observed));
+        let told = desired.differences(&observed);
+        let told: Vec<_> = told.iter().map(|it| (it.field, &*it.desired, it.observed.as_deref())).collect();
+        assert_eq!(told, [("logoUrl", "https://a.example", None), ("displayName", "Shop", Some("Theirs"))]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::budget::Room;
 use super::claim::{Owner, Published, Record};
+use super::drift::{DriftSpec, LookView};
 use super::evidence::{Evidence, Settling};
 use super::failure::Failure;
 use super::ids::{OrganizationId, ProjectName};
@@ -83,6 +84,15 @@ pub enum Capability {
     Available,
     /// It does not; not tried again for hours.
     Unavailable,
+    /// It was gone when it was tried last, hours ago: whoever needs it may try again.
+    Doubtful,
+}
+
+impl Capability {
+    /// As far as is known, there is nothing to be asked.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Capability::Unavailable | Capability::Doubtful)
+    }
 }
 
 /// `spec.onInvalidKey`: what happens when Composio does not accept the project's key any more.
@@ -141,6 +151,8 @@ pub struct Desired {
     pub project_name: ProjectName,
     /// Managed members: the project's over the organization's defaults.
     pub settings: Settings,
+    /// What to do where they differ.
+    pub drift: DriftSpec,
     /// The published Secret.
     pub secret: SecretWish,
     /// Base URL of the API, for the Secret.
@@ -253,6 +265,8 @@ pub struct Pass {
     pub exists: Option<bool>,
     /// Settings.
     pub settings: SettingsView,
+    /// Members that the scheduled look has found changed by somebody else.
+    pub drifted: Settings,
     /// The claim's key.
     pub key: KeyCheck,
     /// The project's keys, where that of the claim was rejected.
@@ -290,12 +304,23 @@ impl Pass {
         }
     }
 
+    /// Composio has shown the settings, or refused to change them: what differs now stays so until somebody acts.
+    pub fn has_looked_at_settings(&self) -> bool {
+        self.settings != SettingsView::Unseen && self.key == KeyCheck::Lives
+    }
+
     /// Notes what a call about the settings has shown, and what that says of the key.
     pub fn saw_settings(&mut self, settings: SettingsView) {
         self.key = match &settings {
             SettingsView::Seen { .. } | SettingsView::Patched => KeyCheck::Lives,
             SettingsView::Failed(failure) if failure.reason == Reason::KeyRejected => {
                 KeyCheck::Rejected(failure.detail.clone())
+            }
+            // Composio refuses the action, not the key.
+            SettingsView::Failed(failure)
+                if matches!(failure.reason, Reason::SettingsNotApplied | Reason::SettingsUnavailable) =>
+            {
+                KeyCheck::Lives
             }
             SettingsView::Failed(_) | SettingsView::Unseen => KeyCheck::Unseen,
         };
@@ -329,6 +354,8 @@ pub struct World {
     pub settling: Settling,
     /// Of taking over.
     pub take_over: TakeOverView,
+    /// Of the last look at the settings.
+    pub look: LookView,
     /// What this pass has already done.
     pub pass: Pass,
 }

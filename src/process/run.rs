@@ -34,6 +34,7 @@ use crate::controller::events::Events;
 use crate::controller::header::HEADER;
 use crate::controller::in_use::{InUse, organization_of};
 use crate::controller::ledger::Ledger;
+use crate::controller::looks::Looks;
 use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
@@ -219,6 +220,7 @@ impl Operator {
             in_use: InUse::new(self.settings.watch_namespaces.clone()),
             brake: Brake::default(),
             sightings: Sightings::default(),
+            looks: Looks::default(),
             absences: Absences::default(),
             key_suspicions: KeySuspicions::default(),
             gaps: Gaps::default(),

@@ -2,7 +2,7 @@
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use testbed::emulator::Lie;
+use testbed::emulator::{Lie, Operation, OrganizationOptions, ThirdPartyProject};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
@@ -97,4 +97,34 @@ async fn what_an_administrator_has_confirmed_is_missing_and_the_token_works_once
     reveal(&world, &ids);
     status(&world, "nothing is held", |status| status.held.is_empty()).await;
     world.finish(&[&other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_another_organizations_key_no_sweep_judges_anything() {
+    let (world, other) = world_swept_every(2).await;
+    let ids = ready(&world, &NAMES[..2], json!({"onProjectMissing": "Recreate"})).await;
+    swept(&world, 5).await;
+    let sent = mutations(&world);
+    let strange = world.control.add_organization(OrganizationOptions::named("dev"));
+    let theirs = world.control.create_project(&strange.id, ThirdPartyProject::named("theirs"));
+    let mark = world.control.mark();
+    world.set_organization_key("default", &strange.key).await;
+    world.organization_reaches("default", "False", "OrganizationMismatch").await;
+    // Its list has none of the projects, and nobody asks for it.
+    let walked = world
+        .control
+        .journal_since(mark)
+        .into_iter()
+        .any(|call| call.organization.as_deref() == Some(&*strange.id) && call.path.contains("limit=50"));
+    assert!(!walked, "another organization's list was walked");
+    let key = world.organization.key.clone();
+    world.set_organization_key("default", &key).await;
+    world.organization_ready("default").await;
+    swept(&world, 2).await;
+    for (name, id_before) in NAMES.iter().zip(&ids) {
+        assert_eq!(id(&world.ready(name).await), *id_before);
+    }
+    assert_eq!(mutations(&world), sent);
+    assert_eq!(world.control.count(&strange.id, Operation::Create), 0);
+    world.finish(&[&other, &theirs.id]).await;
 }

@@ -157,6 +157,8 @@ fn projects() -> Vec<Value> {
         project(json!({"onInvalidKey": "RegenerateIfNoneLeft"})),
         project(json!({"onInvalidKey": "Regenerate"})),
         project(json!({"onInvalidKey": "Report"})),
+        project(json!({"onDrift": "Correct"})),
+        project(json!({"onDrift": "Report"})),
         project(json!({"adopt": {"projectId": "pr_fFNjab93_ln9", "keySource": "Regenerate"}})),
         project(json!({"adopt": {"projectId": "-", "keySource": "Regenerate", "secretRef": null}})),
         project(json!({"adopt": {"projectId": "a", "keySource": "Secret", "secretRef": {"name": "old"}}})),
@@ -238,6 +240,7 @@ fn maximal() -> Value {
         "adopt": {"projectId": "a".repeat(128), "keySource": "Secret", "secretRef": {"name": name, "key": name}},
         "onProjectMissing": "Recreate",
         "onInvalidKey": "RegenerateIfNoneLeft",
+        "onDrift": "Report",
         "settings": every_setting(),
         "secret": {
             "name": name,

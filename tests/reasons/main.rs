@@ -6,7 +6,8 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use testbed::emulator::{Fault, Operation, Point, View};
-use testbed::world::World;
+use testbed::eventually::eventually;
+use testbed::world::{PATIENCE, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_organization_whose_key_lives_but_whose_address_is_banned_is_told_so() {
@@ -86,6 +87,12 @@ async fn a_claim_that_contradicts_itself_is_a_fault_of_the_operator_and_stops_on
     let world = World::start().await;
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
+    // The last write of its creation comes after Ready, and would conflict with ours.
+    eventually("its Secret is recorded", PATIENCE, async || {
+        let is_recorded = world.claims().await.of("shop").is_some_and(|claim| claim["published"].is_object());
+        is_recorded.then_some(()).ok_or_else(|| "it is not".to_owned())
+    })
+    .await;
     let ledger: Api<Secret> = Api::namespaced(world.client.clone(), &world.system);
     let claims = ledger.list(&ListParams::default().labels("composio.dev/phase=Owned")).await.unwrap();
     let mut claim = claims.items.into_iter().next().unwrap();

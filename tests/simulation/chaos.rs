@@ -1,8 +1,10 @@
 //! What goes wrong, and what people do, at moments that nobody chose: users, third parties at Composio, processes.
 
 use composio_operator::domain::ids::ProjectId;
+use composio_operator::domain::settings::{Member, Settings};
 use composio_operator::domain::takeover::MissingPolicy;
 use composio_operator::domain::world::{DeletionPolicy, InvalidKeyPolicy};
+use serde_json::json;
 
 use crate::cluster::{Key, NAMES, NAMESPACES, Spec};
 use crate::process::Process;
@@ -156,6 +158,14 @@ fn third_party(realm: &mut Realm) {
                 project.is_touched = true;
             }
             realm.remote.end(&mut realm.dice, now, &id);
+        }
+        (5..=7, Some(id)) => {
+            realm.count("somebody else changed settings");
+            realm.tell(|| format!("somebody else changes settings of {name} {id}"));
+            let theirs = [(Member::DisplayName, json!("theirs")), (Member::Is2FaEnabled, json!(false))];
+            if let Some(project) = realm.remote.get_mut(&id) {
+                project.settings = theirs.into_iter().collect::<Settings>().over(&project.settings);
+            }
         }
         (8 | 9, Some(id)) => {
             let revokes = realm.dice.once_in(2);

@@ -5,17 +5,21 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use composio_operator::domain::claim::{Claim, Record};
+use composio_operator::domain::drift::LookView;
 use composio_operator::domain::evidence::Settling;
 use composio_operator::domain::ids::ProjectId;
+use composio_operator::domain::settings::Settings;
 use composio_operator::domain::takeover::Presence;
-use composio_operator::domain::world::Capability;
+use composio_operator::domain::world::{Capability, Desired};
 use jiff::Timestamp;
 
 use crate::cluster::{Cluster, Key, Resource};
-use crate::realm::{Dice, SECOND, Time};
+use crate::realm::{Dice, MINUTE, SECOND, Time};
 
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
 pub(crate) const SETTLE: Duration = Duration::from_secs(65);
+/// Distance between two looks at the settings of one project.
+const LOOK_INTERVAL: Time = 30 * MINUTE;
 /// The gate, in milliseconds.
 pub(crate) const GATE: Time = 5 * SECOND;
 
@@ -60,6 +64,9 @@ pub(crate) struct Process {
     pub(crate) throttled_until: Time,
     /// Projects that were not found, since when.
     absences: BTreeMap<ProjectId, Time>,
+    begun: Time,
+    /// Last look at the settings by UID of the resource, and the wishes for which it ended with differences.
+    looks: BTreeMap<String, (Time, Option<Settings>)>,
 }
 
 fn announced(claim: &Claim) -> Announced {
@@ -94,6 +101,8 @@ impl Process {
             key_suspicions: BTreeSet::new(),
             throttled_until: 0,
             absences: BTreeMap::new(),
+            begun: now,
+            looks: BTreeMap::new(),
         }
     }
 
@@ -146,6 +155,25 @@ impl Process {
                 self.absences.insert(id.clone(), now);
                 Presence::Gone
             }
+        }
+    }
+
+    /// What is known of the last look; see `controller::looks`.
+    pub(crate) fn look_view(&self, desired: &Desired, now: Time) -> LookView {
+        let known = self.looks.get(&desired.uid);
+        let last = known.map_or(self.begun, |(last, _)| *last);
+        let tried = known.and_then(|(_, tried)| tried.as_ref());
+        LookView { is_due: now - last >= LOOK_INTERVAL, is_tried: tried == Some(&desired.settings) }
+    }
+
+    pub(crate) fn looked(&mut self, uid: &str, now: Time) {
+        self.looks.entry(uid.to_owned()).or_insert((now, None)).0 = now;
+    }
+
+    /// How a pass that has looked has ended.
+    pub(crate) fn concluded(&mut self, desired: &Desired, has_differences: bool) {
+        if let Some((_, tried)) = self.looks.get_mut(&desired.uid) {
+            *tried = has_differences.then(|| desired.settings.clone());
         }
     }
 

@@ -2,32 +2,57 @@
 //! is `domain::plan::settings`'s.
 
 use super::execute::Work;
+use crate::composio::Client;
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
-use crate::domain::world::{Capability, SettingsView};
+use crate::domain::world::{Capability, Pass, SettingsView};
 
 impl Work<'_> {
     fn key(&self) -> Result<&ApiKey, Failure> {
         self.record()?.key.as_ref().ok_or_else(|| Failure::bug("settings without a key"))
     }
 
-    pub(super) async fn read_settings(&self, is_patched: bool) -> Result<SettingsView, Failure> {
+    /// The look at the settings; `is_routine` where nobody waits for it.
+    pub(super) async fn look_at_settings(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+        self.begin_look();
+        let is_patched = pass.settings == SettingsView::Patched;
+        let client = &self.organization.client;
+        let client = if is_routine { client.observing() } else { client.clone() };
+        let view = self.read_settings(&client, is_patched).await?;
+        // One that there was no room for was not made.
+        if !matches!(&view, SettingsView::Failed(failure) if failure.reason == Reason::Throttled) {
+            self.context.looks.looked(&self.desired.uid);
+        }
+        if let (true, SettingsView::Seen { observed, .. }) = (is_routine, &view) {
+            pass.drifted = self.desired.settings.differing_from(observed);
+        }
+        pass.saw_settings(view);
+        self.note_key(&pass.key);
+        Ok(())
+    }
+
+    /// While nobody knows whether the endpoint is there, one project at a time finds out, and the others believe it.
+    async fn read_settings(&self, client: &Client, is_patched: bool) -> Result<SettingsView, Failure> {
         let key = self.key()?;
-        match self.organization.client.read_settings(key).await {
+        let _turn = self.organization.capabilities.settings.turn().await;
+        if self.organization.capabilities.settings.get() == Capability::Unavailable {
+            return Ok(SettingsView::Unseen);
+        }
+        match client.read_settings(key).await {
             Ok(observed) => {
-                self.organization.settings_endpoint.set(Capability::Available);
+                self.found_endpoint(true);
                 Ok(SettingsView::Seen { observed, is_patched })
             }
-            Err(error) => self.settings_failure(error, is_patched).await,
+            Err(error) => self.settings_failure(client, error, is_patched).await,
         }
     }
 
     pub(super) async fn patch_settings(&self, members: &Settings) -> Result<SettingsView, Failure> {
-        let key = self.key()?;
-        match self.organization.client.patch_settings(key, members).await {
+        let (client, key) = (&self.organization.client, self.key()?);
+        match client.patch_settings(key, members).await {
             // Whatever a 2xx says: the look that follows tells.
             Ok(()) | Err(CallError::Unknown { status: Some(200..=299), .. }) => Ok(SettingsView::Patched),
             Err(CallError::Rejected(words) | CallError::Forbidden(words)) => {
@@ -36,7 +61,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 let words = error.to_string();
-                Ok(match self.settings_failure(error, false).await? {
+                Ok(match self.settings_failure(client, error, false).await? {
                     // The key lives and the endpoint answers: the change is tried again.
                     SettingsView::Seen { .. } => SettingsView::Failed(Failure::transient(words)),
                     other => other,
@@ -46,14 +71,24 @@ impl Work<'_> {
     }
 
     /// Tells an endpoint that is gone from a key that is dead and from a passing fault (API 7.3).
-    async fn settings_failure(&self, error: CallError, is_patched: bool) -> Result<SettingsView, Failure> {
+    async fn settings_failure(
+        &self,
+        client: &Client,
+        error: CallError,
+        is_patched: bool,
+    ) -> Result<SettingsView, Failure> {
         match &error {
-            error if is_gone(error) => self.confirmed_gone(is_patched).await,
+            error if is_gone(error) => self.confirmed_gone(client, is_patched).await,
             CallError::Credential(CredentialProblem::Address, words) => {
                 Ok(SettingsView::Failed(Failure::terminal(Reason::AddressNotAllowed, words.clone())))
             }
+            // That is this key's, and says nothing of the endpoint for others (API 6).
+            CallError::Credential(CredentialProblem::Scope, words) => {
+                let detail = format!("not for the project's key, whose scope does not reach it ({words})");
+                Ok(SettingsView::Failed(Failure::terminal(Reason::SettingsUnavailable, detail)))
+            }
             CallError::Credential(..) | CallError::Forbidden(_) => {
-                self.key_or_endpoint(error, is_patched).await
+                self.key_or_endpoint(client, error, is_patched).await
             }
             _ => Ok(SettingsView::Failed(self.failure(error))),
         }
@@ -61,14 +96,14 @@ impl Work<'_> {
 
     /// A second look: what is believed for hours, and of all projects of the organization, is not believed because of one
     /// answer, which may be a passing page of the edge.
-    async fn confirmed_gone(&self, is_patched: bool) -> Result<SettingsView, Failure> {
-        match self.organization.client.read_settings(self.key()?).await {
+    async fn confirmed_gone(&self, client: &Client, is_patched: bool) -> Result<SettingsView, Failure> {
+        match client.read_settings(self.key()?).await {
             Ok(observed) => {
-                self.organization.settings_endpoint.set(Capability::Available);
+                self.found_endpoint(true);
                 Ok(SettingsView::Seen { observed, is_patched })
             }
             Err(error) if is_gone(&error) => {
-                self.organization.settings_endpoint.set(Capability::Unavailable);
+                self.found_endpoint(false);
                 Ok(SettingsView::Unseen)
             }
             Err(error) => Ok(SettingsView::Failed(self.failure(error))),
@@ -77,14 +112,21 @@ impl Work<'_> {
 
     /// 401 or 403: with a key that works elsewhere it is the endpoint that is gone. A fresh key may be unknown for some
     /// seconds (API 16.11), so that the endpoint is asked once more after the proof.
-    async fn key_or_endpoint(&self, error: CallError, is_patched: bool) -> Result<SettingsView, Failure> {
-        let record = self.record()?;
+    async fn key_or_endpoint(
+        &self,
+        client: &Client,
+        error: CallError,
+        is_patched: bool,
+    ) -> Result<SettingsView, Failure> {
         let key = self.key()?;
-        match self.organization.client.prove_key(key).await {
-            Ok(()) => match self.organization.client.read_settings(key).await {
-                Ok(observed) => Ok(SettingsView::Seen { observed, is_patched }),
+        match client.prove_key(key).await {
+            Ok(()) => match client.read_settings(key).await {
+                Ok(observed) => {
+                    self.found_endpoint(true);
+                    Ok(SettingsView::Seen { observed, is_patched })
+                }
                 Err(CallError::Credential(..) | CallError::Forbidden(_)) => {
-                    self.organization.settings_endpoint.set(Capability::Unavailable);
+                    self.found_endpoint(false);
                     Ok(SettingsView::Unseen)
                 }
                 Err(error) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
@@ -92,18 +134,23 @@ impl Work<'_> {
             Err(CallError::Credential(
                 CredentialProblem::ProjectKey | CredentialProblem::ExpiredProjectKey,
                 words,
-            )) => {
-                let issued = record.claim.key().map(|key| key.issued_time);
-                let is_fresh = issued
-                    .is_some_and(|issued| self.world.settling.now.duration_since(issued).as_secs() < 60);
-                let failure = if is_fresh {
-                    Failure::transient(words)
-                } else {
-                    Failure::terminal(Reason::KeyRejected, words)
-                };
-                Ok(SettingsView::Failed(failure))
-            }
+            )) => Ok(SettingsView::Failed(self.rejected(words)?)),
             Err(_) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
+        }
+    }
+
+    /// The key is not known; one that is young may not be known everywhere yet.
+    fn rejected(&self, words: String) -> Result<Failure, Failure> {
+        let issued = self.record()?.claim.key().map(|key| key.issued_time);
+        let is_fresh =
+            issued.is_some_and(|issued| self.world.settling.now.duration_since(issued).as_secs() < 60);
+        Ok(if is_fresh { Failure::transient(words) } else { Failure::terminal(Reason::KeyRejected, words) })
+    }
+
+    /// What is new of the endpoint is shown on the organization.
+    fn found_endpoint(&self, is_there: bool) {
+        if self.organization.capabilities.settings.set(is_there) {
+            self.context.wake_organization(&self.organization.name);
         }
     }
 }

@@ -296,7 +296,7 @@ impl Work<'_> {
     fn throttled(&self) -> Step {
         let uid = self.subject.object.uid().unwrap_or_default();
         let wait = |known: &Arc<Organization>| known.client.budget().wait(Lane::Urgent, &uid);
-        Step::Wait(Reason::Throttled, String::new(), self.organization.as_ref().map(wait).unwrap_or(SENT))
+        Step::Wait(Reason::Throttled, String::new(), self.organization.as_ref().map_or(SENT, wait))
     }
 
     /// How the pass ends where the organization has deleted too many projects lately.

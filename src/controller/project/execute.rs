@@ -21,7 +21,7 @@ use crate::domain::ids::ProjectId;
 use crate::domain::plan::{Action, name_taken};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
-use crate::domain::world::{ClaimView, Desired, Pass, SettingsView, World};
+use crate::domain::world::{ClaimView, Desired, Pass, World};
 
 /// What is to be done, and the permit of the budget where it is an announced mutation.
 pub(super) struct Order {
@@ -76,12 +76,8 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings => {
-            work.begin_look();
-            pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
-            work.note_key(&pass.key);
-            Ok(())
-        }
+        Action::ReadSettings { is_routine } => work.look_at_settings(pass, is_routine).await,
+        Action::ProveOwnKey { is_routine } => work.prove_own_key(pass, is_routine).await,
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);
@@ -95,12 +91,6 @@ pub(super) async fn execute(
         }
         Action::ProveKey => {
             pass.disproved = work.prove_key(unproven_key).await?;
-            Ok(())
-        }
-        Action::ProveOwnKey => {
-            work.begin_look();
-            pass.key = work.prove_own_key().await?;
-            work.note_key(&pass.key);
             Ok(())
         }
         Action::ReadKeys => {
@@ -209,6 +199,8 @@ impl Work<'_> {
         };
         match self.announced(claim, attempt, create).await? {
             None => {
+                // Its settings are as given, and its key is new.
+                self.context.looks.looked(&self.desired.uid);
                 self.context.organizations.budgets.forget_breaker(&self.organization.name);
                 if self.organization.id.is_none() {
                     // Its first project shows the organization's id.

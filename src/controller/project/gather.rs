@@ -18,7 +18,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::OrganizationId;
 use crate::domain::plan::superseded_left;
 use crate::domain::takeover::TakeOverView;
-use crate::domain::world::{ClaimView, Desired, Pass, SecretView, World};
+use crate::domain::world::{ClaimView, Desired, Pass, SecretView, SettingsView, World};
 
 /// The world, and what the writes need of it beyond the decision.
 pub(super) struct Gathered {
@@ -42,6 +42,12 @@ pub(super) struct Facts {
     pub(super) object: Option<ComposioProject>,
     /// When a Secret that was renamed away is to be removed.
     pub(super) superseded_left: Option<Duration>,
+    /// How long until the next look at the settings.
+    pub(super) look_left: Option<Duration>,
+    /// This pass has looked at the settings, and was answered by Composio.
+    pub(super) has_looked: bool,
+    /// Names of the members that somebody else had changed and that were put back.
+    pub(super) put_back: Option<String>,
     /// Whose claim it is, where it is another resource's.
     pub(super) holder: Option<Holder>,
 }
@@ -59,6 +65,9 @@ impl Facts {
         self.secret = Some(world.secret.clone());
         self.organization_id.clone_from(&desired.organization_id);
         self.superseded_left = None;
+        self.has_looked = world.pass.has_looked_at_settings();
+        let is_put_back = matches!(&world.pass.settings, SettingsView::Seen { is_patched: true, .. });
+        self.put_back = Some(world.pass.drifted.fields()).filter(|fields| is_put_back && !fields.is_empty());
         (self.record, self.holder) = match &world.claim {
             ClaimView::Present(record) if record.claim.owner().uid == desired.uid => {
                 self.superseded_left = superseded_left(world, &record.claim);
@@ -73,15 +82,24 @@ impl Facts {
     }
 }
 
+/// What is known before a look.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The Secret that the status calls published.
+    pub(super) bound_to: Option<&'a str>,
+    /// Distance between two looks at the settings.
+    pub(super) settings_interval: Duration,
+}
+
 /// Looks at claim, Secret and, where the claim is not this resource's, at namespace and holder. `now` is server time at
-/// `begun`; `bound_to` is the Secret that the status calls published.
+/// `begun`.
 pub(super) async fn gather(
     context: &Context,
     begun: BootInstant,
     now: Timestamp,
     desired: &Desired,
     pass: &Pass,
-    bound_to: Option<&str>,
+    known: Known<'_>,
 ) -> Result<Gathered, Failure> {
     let claim_name = crate::domain::ids::claim_name(&desired.organization, &desired.project_name);
     let claim =
@@ -127,10 +145,11 @@ pub(super) async fn gather(
         is_in_flight: context.in_flight.contains(&claim_name),
         secret: view,
         unproven_key: unproven_key.as_ref().map(|found| found.version.clone()),
-        earlier: earlier(&api, desired, mine, bound_to).await?,
+        earlier: earlier(&api, desired, mine, known.bound_to).await?,
         is_key_suspected: context.key_suspicions.has(&desired.uid),
         superseded_retention: context.superseded_retention,
         settling,
+        look: context.looks.view(desired, known.settings_interval),
         pass: pass.clone(),
         claim,
     };

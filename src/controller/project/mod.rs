@@ -10,6 +10,7 @@ mod own_key;
 mod prove;
 mod publish;
 mod report;
+mod settings_status;
 mod settle;
 mod wish;
 mod without_calls;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use self::execute::Order;
-use self::gather::Facts;
+use self::gather::{Facts, Known};
 use super::context::Context;
 use super::guard::guarded;
 use super::in_use::organization_of;
@@ -38,15 +39,18 @@ use crate::composio::{BootInstant, SharedBudget};
 use crate::crd::{ComposioProject, ComposioProjectSpec, DeletionPolicy, SecretSpec};
 use crate::domain::budget::Lane;
 use crate::domain::condition::Outcome;
+use crate::domain::drift::DriftSpec;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::plan::{Cost, Scope, Step, Wish, plan, validate, wanted_lane};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverSpec;
-use crate::domain::world::{EntryNames, Pass, SecretWish};
+use crate::domain::world::{Desired, EntryNames, Pass, SecretWish};
 
 /// Longest time of one pass; what has been sent to Composio goes on in a task of its own.
 const PASS_DEADLINE: Duration = Duration::from_secs(90);
+/// Looks that there was no room for come again within this time, when there is.
+const LOOKS_SPREAD: Duration = Duration::from_secs(30);
 /// Most actions of one pass: the longest legal way has about twelve.
 const MOST_ACTIONS: usize = 20;
 
@@ -84,6 +88,7 @@ fn deleted(context: &Context, object: &ComposioProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
     context.key_suspicions.forget(&uid);
+    context.looks.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
@@ -116,6 +121,7 @@ async fn reconcile(object: Arc<ComposioProject>, context: Arc<Context>) -> Resul
                 Outcome::Failed(failure, in_a_row)
             }
         };
+        settings_status::conclude(&context, &facts, &outcome);
         Ok(report::report(&context, &object, &facts, &outcome).await)
     };
     reconcile.instrument(span).await
@@ -152,9 +158,11 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         };
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
-        let gathered = gather::gather(context, begun, now, &desired, &done, bound_to).await?;
+        let known = Known { bound_to, settings_interval: organization.settings_interval() };
+        let gathered = gather::gather(context, begun, now, &desired, &done, known).await?;
         facts.saw(&desired, &gathered.world);
         let budget = organization.client.budget();
+        facts.look_left = look_left(context, &desired, known.settings_interval);
         match plan(&desired, &gathered.world) {
             Step::Do(action) => {
                 let permit = match action.cost() {
@@ -183,6 +191,15 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         }
     }
     Err(Failure::transient("there was always something left to do"))
+}
+
+/// How long until the next look at the settings: by the schedule or, where that has passed, when there is room for it.
+fn look_left(context: &Context, desired: &Desired, interval: Duration) -> Option<Duration> {
+    let left = context.looks.due_in(&desired.uid, interval);
+    match desired.room.left(Lane::Observe) {
+        Some(closed) if left.is_zero() => Some(closed + LOOKS_SPREAD.mul_f64(Context::spread())),
+        _ => Some(left).filter(|left| !left.is_zero()),
+    }
 }
 
 /// The resource of this UID waits from now on for the budget, behind those who wait already.
@@ -222,6 +239,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
         on_project_missing,
         on_invalid_key,
         settings,
+        on_drift,
         secret,
         deletion_policy,
         suspend,
@@ -238,6 +256,11 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
             .unwrap_or_else(|| "default".to_owned()),
         project_name: project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings.as_ref().map(Settings::from).unwrap_or_default(),
+        drift: DriftSpec {
+            policy: wish::on_drift(*on_drift),
+            is_asked: wish::is_look_asked(object),
+            trouble: wish::trouble(object),
+        },
         secret: secret_wish(secret, &name),
         is_suspended: suspend.unwrap_or(false),
         deletion_policy: deletion_policy.map(Into::into).unwrap_or_default(),

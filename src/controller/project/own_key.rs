@@ -15,7 +15,7 @@ use crate::domain::claim::{Claim, Phase, Stage};
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
-use crate::domain::world::{Capability, KeyCheck, KeysSeen, OwnKey};
+use crate::domain::world::{KeyCheck, KeysSeen, OwnKey, Pass, SettingsView};
 
 /// A key younger than this may not be known everywhere yet (API 16, 11).
 const FRESH_SECONDS: i64 = 60;
@@ -66,23 +66,29 @@ impl Work<'_> {
             }
             result.err()
         };
-        let capability = &self.organization.regenerate_key;
         match self.announced(claim, attempt, regenerate).await? {
             None => {
-                capability.set(Capability::Available);
+                self.can_regenerate(true);
                 if replaces {
                     info!(project.id = %project_id(claim)?, rotation.attempt = attempt, "the project's key is replaced");
                 }
                 Ok(false)
             }
             Some(CallError::Forbidden(_)) => {
-                capability.set(Capability::Unavailable);
+                self.can_regenerate(false);
                 Ok(true)
             }
             // The plan proves the key that it has, and repeats it at once; a second time not before some distance.
             Some(CallError::Unknown { .. }) if replaces && !is_repeated => Ok(false),
             // Gone, or so young that it is not known everywhere yet: the claim says which. Not asked again at once.
             Some(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// What is new of it is shown on the organization.
+    fn can_regenerate(&self, can: bool) {
+        if self.organization.capabilities.regenerate_key.set(can) {
+            self.context.wake_organization(&self.organization.name);
         }
     }
 
@@ -126,11 +132,11 @@ impl Work<'_> {
         }
     }
 
-    async fn prove(&self) -> Result<Proof, Failure> {
-        use CredentialProblem::{Address, ExpiredProjectKey, ProjectKey};
-        match self.client().prove_key(self.own_key()?).await {
+    async fn prove(&self, client: &Client) -> Result<Proof, Failure> {
+        use CredentialProblem::{Address, ExpiredProjectKey, ProjectKey, Scope};
+        match client.prove_key(self.own_key()?).await {
             // It lacks an area, or its organization does: it lives.
-            Ok(()) | Err(CallError::Forbidden(_)) => Ok(Proof::Lives),
+            Ok(()) | Err(CallError::Forbidden(_) | CallError::Credential(Scope, _)) => Ok(Proof::Lives),
             Err(CallError::Credential(ProjectKey, words)) => Ok(Proof::Rejected(words)),
             Err(CallError::Credential(ExpiredProjectKey, words)) => Ok(Proof::Expired(words)),
             Err(CallError::Credential(Address, words)) => {
@@ -142,34 +148,51 @@ impl Work<'_> {
         }
     }
 
-    /// One call with the claim's key; a fresh key gets some more.
-    pub(super) async fn prove_own_key(&self) -> Result<KeyCheck, Failure> {
+    /// One call with the claim's key (API 8); a fresh key gets some more.
+    pub(super) async fn prove_own_key(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+        self.begin_look();
+        let client = if is_routine { self.organization.client.observing() } else { self.client() };
         let issued = self.record()?.claim.key().map(|key| key.issued_time);
         let age = issued.map(|issued| self.world.settling.now.duration_since(issued).as_secs());
         let mut pauses = PAUSES.iter().filter(|_| age.is_some_and(|age| age < FRESH_SECONDS));
-        loop {
-            match (self.prove().await?, pauses.next()) {
-                (Proof::Lives, _) => return Ok(KeyCheck::Lives),
-                (_, Some(pause)) => tokio::time::sleep(*pause).await,
-                (Proof::Rejected(words) | Proof::Expired(words), None) => {
-                    return Ok(KeyCheck::Rejected(words));
+        let seen = loop {
+            match (self.prove(&client).await, pauses.next()) {
+                (Err(failure), _) => break Err(failure),
+                (Ok(Proof::Lives), _) => break Ok(KeyCheck::Lives),
+                (Ok(_), Some(pause)) => tokio::time::sleep(*pause).await,
+                (Ok(Proof::Rejected(words) | Proof::Expired(words)), None) => {
+                    break Ok(KeyCheck::Rejected(words));
                 }
             }
+        };
+        match seen {
+            Ok(seen) => pass.key = seen,
+            // One that there was no room for was not made.
+            Err(failure) if failure.reason == Reason::Throttled && !is_routine => return Err(failure),
+            Err(failure) if failure.reason == Reason::Throttled => {
+                pass.saw_settings(SettingsView::Failed(failure));
+                return Ok(());
+            }
+            Err(failure) => pass.saw_settings(SettingsView::Failed(failure)),
         }
+        self.context.looks.looked(&self.desired.uid);
+        self.note_key(&pass.key);
+        Ok(())
     }
 
     /// The second witness about a key that was rejected: does the project still list it? A mask is only a hint, so that a
     /// listed key is proven once more; the second value is whether it works after all.
     pub(super) async fn read_keys(&self) -> Result<(KeysSeen, bool), Failure> {
         let (id, key) = (project_id(&self.record()?.claim)?, self.own_key()?);
-        let read = self.client().read_project(&self.organization.key, &id).await;
+        let client = self.client();
+        let read = client.read_project(&self.organization.key, &id).await;
         let Some(detail) = read.map_err(|error| self.failure(error))? else {
             return Ok((KeysSeen::NoProject, false));
         };
         let (own, others): (Vec<_>, Vec<_>) =
             detail.api_keys.into_iter().partition(|listed| listed.mask.fits(key));
         let others: Vec<_> = others.iter().map(|listed| listed.created_at).collect();
-        let proof = if own.is_empty() { None } else { Some(self.prove().await?) };
+        let proof = if own.is_empty() { None } else { Some(self.prove(&client).await?) };
         let own = match &proof {
             None => OwnKey::Unlisted,
             Some(Proof::Expired(_)) => OwnKey::Expired,

@@ -7,6 +7,7 @@ use kube::{Api, ResourceExt};
 use tracing::{info, warn};
 
 use super::gather::Facts;
+use super::settings_status::{drift, put_back, settings_known, tell_drift};
 use super::wish;
 use crate::controller::context::Context;
 use crate::controller::guard::guarded;
@@ -20,7 +21,6 @@ use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
-use crate::domain::settings::Settings;
 use crate::domain::world::SecretView;
 
 /// Longest time of one report.
@@ -36,6 +36,7 @@ pub(super) async fn report(
     context.metrics.pass(Kind::ComposioProject, pass_outcome(outcome));
     log(outcome);
     remember_waiting(context, object, facts, outcome);
+    put_back(context, object, facts).await;
     match guarded(REPORT_DEADLINE, write(context, object, facts, outcome)).await {
         Ok(()) => next(context, facts, outcome),
         // The cache is behind, or somebody else has written: the next pass sees what is there.
@@ -60,6 +61,7 @@ async fn write(
     let api: Api<ComposioProject> = Api::namespaced(context.client.clone(), &namespace);
     if status::patch(&api, object, Some(&before), &after).await? {
         announce(context, object, &before, &after).await;
+        tell_drift(context, object, &before, &after).await;
     }
     Ok(())
 }
@@ -123,9 +125,11 @@ fn status(
         last_handled_reconcile_at: wish::request(object),
         effective: Some(EffectiveStatus {
             deletion_policy: Some(deletion_policy),
+            on_drift: Some(wish::on_drift(object.spec.on_drift).into()),
             on_project_missing: Some(wish::on_missing(object.spec.on_project_missing).into()),
             on_invalid_key: Some(wish::on_invalid_key(object.spec.on_invalid_key).into()),
         }),
+        drift: drift(facts, outcome, &before.drift),
         ..before.clone()
     };
     if let Some(record) = &facts.record {
@@ -173,24 +177,6 @@ fn secret_known(facts: &Facts, outcome: &Outcome) -> Known {
     })
 }
 
-fn settings_known(facts: &Facts, outcome: &Outcome) -> Known {
-    let desired = facts.desired.as_ref()?;
-    let applied = facts.record.as_ref().and_then(|record| record.claim.applied_settings());
-    let applied: Settings = applied.map(|applied| applied.values.clone()).unwrap_or_default();
-    let open = desired.settings.differing_from(&applied);
-    let (reason, detail) = outcome.reason()?;
-    if desired.settings.is_empty() {
-        return Some((true, Reason::Reconciled, "no settings are managed".to_owned()));
-    }
-    if open.is_empty() {
-        return Some((true, Reason::Reconciled, format!("applied: {}", desired.settings.fields())));
-    }
-    if matches!(outcome, Outcome::Step(Step::Done)) {
-        return None;
-    }
-    Some((false, reason, reason.message(detail)))
-}
-
 /// One Event when a project becomes Ready, and one for each transition to trouble.
 async fn announce(
     context: &Context,
@@ -233,7 +219,9 @@ async fn announce(
 }
 
 fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
-    let longest = context.observe_interval;
+    // The next look at the settings has its moment.
+    let longest = Context::jittered(context.observe_interval);
+    let longest = facts.look_left.map_or(longest, |left| longest.min(left + Duration::from_millis(10)));
     if let (Outcome::Step(Step::Done), Some(left)) = (outcome, facts.superseded_left)
         && left < longest
     {
@@ -241,17 +229,13 @@ fn next(context: &Context, facts: &Facts, outcome: &Outcome) -> Action {
     }
     match outcome {
         Outcome::Step(Step::Ignore) => Action::await_change(),
-        Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => {
-            Action::requeue(Context::jittered(longest))
-        }
-        Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => {
-            Action::requeue(Context::jittered(longest))
-        }
+        Outcome::Step(Step::Do(_) | Step::Fail(_) | Step::Done | Step::Stall(..)) => Action::requeue(longest),
+        Outcome::Step(Step::Wait(_, _, after)) if *after >= longest => Action::requeue(longest),
         Outcome::Step(Step::Wait(_, _, after)) => Action::requeue(*after),
         Outcome::Failed(failure, in_a_row) => Action::requeue(match failure.class {
             Class::Conflict => backoff(1, Context::spread(), None),
             Class::Transient => backoff(*in_a_row, Context::spread(), failure.retry_after),
-            Class::Terminal | Class::Bug => Context::jittered(longest),
+            Class::Terminal | Class::Bug => longest,
         }),
     }
 }

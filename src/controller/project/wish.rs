@@ -4,8 +4,9 @@ use kube::ResourceExt;
 
 use crate::controller::status;
 use crate::crd::{
-    AdoptSpec, ComposioProject, KeySourceSpec, OnInvalidKey, OnProjectMissing, RECONCILE_ANNOTATION,
+    AdoptSpec, ComposioProject, KeySourceSpec, OnDrift, OnInvalidKey, OnProjectMissing, RECONCILE_ANNOTATION,
 };
+use crate::domain::drift::DriftPolicy;
 use crate::domain::ids::ProjectId;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{Adopt, KeySource, MissingPolicy, Suspicion};
@@ -43,13 +44,41 @@ pub(super) fn on_invalid_key(spec: Option<OnInvalidKey>) -> InvalidKeyPolicy {
 
 /// The same, and whether there is reason to look at the key.
 pub(super) fn key_health(object: &ComposioProject, spec: Option<OnInvalidKey>) -> KeyHealth {
-    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
-    let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
     KeyHealth {
         on_invalid: on_invalid_key(spec),
-        is_asked: suspicion(object) == Suspicion::Asked,
-        is_reported: ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str())),
+        is_asked: is_asked(object),
+        is_reported: is_key_reported(object),
     }
+}
+
+/// Whether the status says that the key or the operator's address is refused, which only a look can end.
+fn is_key_reported(object: &ComposioProject) -> bool {
+    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
+    let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
+    ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str()))
+}
+
+/// `spec.onDrift`, with its default.
+pub(super) fn on_drift(spec: Option<OnDrift>) -> DriftPolicy {
+    match spec {
+        Some(OnDrift::Report) => DriftPolicy::Report,
+        Some(OnDrift::Correct) | None => DriftPolicy::Correct,
+    }
+}
+
+/// Whether the settings are to be looked at now: somebody asks, or the status says that the key or the operator's address is
+/// refused, which only a look can end.
+pub(super) fn is_look_asked(object: &ComposioProject) -> bool {
+    is_asked(object) || is_key_reported(object)
+}
+
+/// What the status says of settings that differ, for the present spec: reason and detail.
+pub(super) fn trouble(object: &ComposioProject) -> Option<(Reason, String)> {
+    let synced = status::find(&object.status.as_ref()?.conditions, "SettingsSynced")?;
+    let is_current = synced.observed_generation == object.metadata.generation && synced.status == "False";
+    let known = [Reason::SettingsNotApplied, Reason::SettingsUnavailable, Reason::Drifted];
+    let reason = known.into_iter().find(|reason| is_current && synced.reason == reason.as_str())?;
+    Some((reason, reason.detail(&synced.message)?.to_owned()))
 }
 
 /// The annotation that asks for a look, as status repeats it.
@@ -68,9 +97,13 @@ pub(super) fn suspicion(object: &ComposioProject) -> Suspicion {
     if ready.is_some_and(|ready| ready.reason == Reason::ProjectMissing.as_str()) {
         return Suspicion::Reported;
     }
+    if is_asked(object) { Suspicion::Asked } else { Suspicion::None }
+}
+
+/// Whether the annotation asks for a look that no pass has made yet. A value that stands there before the first report asks
+/// for nothing.
+fn is_asked(object: &ComposioProject) -> bool {
     let request = request(object);
-    match request.is_some() && request != known.last_handled_reconcile_at {
-        true => Suspicion::Asked,
-        false => Suspicion::None,
-    }
+    let known = object.status.as_ref().filter(|known| known.observed_generation.unwrap_or(-1) >= 0);
+    known.is_some_and(|known| request.is_some() && request != known.last_handled_reconcile_at)
 }

@@ -4,7 +4,7 @@
 
 use url::Url;
 
-use super::gather::{Facts, gather};
+use super::gather::{Facts, Known, gather};
 use super::publish::publish;
 use crate::composio::BootInstant;
 use crate::controller::api_error::failure;
@@ -33,7 +33,8 @@ pub(super) async fn keep_secret(
     let mut pass = Pass::default();
     for _ in 0..MOST_ACTIONS {
         let now = last.as_ref().map_or_else(jiff::Timestamp::now, |last| last.client.server_now());
-        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, bound_to).await?;
+        let known = Known { bound_to, settings_interval: context.observe_interval };
+        let gathered = gather(context, BootInstant::now(), now, &desired, &pass, known).await?;
         let Some(record) = own(&gathered.world.claim, &desired) else { return Ok(()) };
         facts.saw(&desired, &gathered.world);
         let action = without_calls(&desired, &gathered.world, &record.claim);
@@ -72,7 +73,7 @@ fn own<'a>(claim: &'a ClaimView, desired: &Desired) -> Option<&'a Record> {
 /// The wish with the facts of a ComposioOrganization that exists, or with the name that the status gives the project. A
 /// hint is enough to look for a claim by: whose it is, the claim says itself.
 fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
-    let facts = if let Some(organization) = context.organizations.object(&wish.organization) {
+    let mut facts = if let Some(organization) = context.organizations.object(&wish.organization) {
         facts(&organization)
     } else {
         let entries = wish.secret.template.values().any(|template| template.contains("{baseUrl}"));
@@ -92,6 +93,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
             permits: Permits::default(),
         }
     };
+    facts.settings_endpoint = context.organizations.settings_endpoint(&wish.organization);
     validate(wish, &OrganizationView::Ready(facts)).ok()
 }
 

@@ -26,6 +26,7 @@ pub(crate) use self::create::name_taken;
 pub use self::delete::{LeaveStep, Leaving, Reach, is_deletion_open, leave};
 pub use self::orphan::{OrphanSeen, OrphanStep, orphan};
 pub use self::secret::{superseded_left, without_calls};
+pub use self::settings::open as open_settings;
 pub use self::validate::{Scope, Wish, validate};
 use super::budget::{Lane, Room};
 use super::claim::{Claim, Illegal, Phase, Record, Superseded};
@@ -85,13 +86,19 @@ pub enum Action {
     /// Read the claim's project by id.
     ReadProject,
     /// Read the settings with the project's key.
-    ReadSettings,
+    ReadSettings {
+        /// The look of the schedule, for which nothing waits.
+        is_routine: bool,
+    },
     /// Change these members with the project's key.
     PatchSettings(Settings),
     /// Prove the key that was found in the Secret; if it lives, write the claim with it.
     ProveKey,
-    /// Prove the claim's key.
-    ProveOwnKey,
+    /// Prove the claim's key by a call of its own.
+    ProveOwnKey {
+        /// The look of the schedule where no settings can be read, for which nothing waits.
+        is_routine: bool,
+    },
     /// Read which keys the claim's project has; if that of the claim is among them, prove it once more.
     ReadKeys,
     /// Create or update the Secret.
@@ -123,12 +130,15 @@ impl Action {
             | Action::Bury => Cost::Nothing,
             Action::ReadEvidence
             | Action::ReadProject
-            | Action::ReadSettings
+            | Action::ReadSettings { is_routine: false }
             | Action::PatchSettings(_)
             | Action::ProveKey
-            | Action::ProveOwnKey
+            | Action::ProveOwnKey { is_routine: false }
             | Action::ReadCandidate
             | Action::LookForProject => Cost::Calls(Lane::Work),
+            Action::ReadSettings { is_routine: true } | Action::ProveOwnKey { is_routine: true } => {
+                Cost::Calls(Lane::Observe)
+            }
             // A part of the replacement of a key.
             Action::ReadKeys => Cost::Calls(Lane::Urgent),
             Action::CreateProject { .. } => Cost::Mutation(Lane::Work),

@@ -5,6 +5,7 @@
 mod lint;
 mod own_key;
 pub(super) mod remote;
+mod settings;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,13 +15,15 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::test_runner::TestCaseError;
 
 use self::remote::{Look, Maker, Mutation, Remote, Reply};
+use self::settings::Looks;
 use super::{OrphanSeen, OrphanStep, Step, orphan};
 use crate::domain::budget::Room;
 use crate::domain::claim::{Claim, Owner, Record};
+use crate::domain::drift::{DriftPolicy, DriftSpec};
 use crate::domain::evidence::{Evidence, Found, Settling, in_window};
 use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
-use crate::domain::settings::Settings;
+use crate::domain::settings::{Member, Settings};
 use crate::domain::takeover::{MissingPolicy, Presence, TakeOver};
 use crate::domain::world::{
     Capability, DeletionPolicy, Desired, EntryNames, InvalidKeyPolicy, KeyHealth, SecretWish,
@@ -63,6 +66,10 @@ pub(super) enum Event {
     /// A foreign Secret of the name (`true`), or none.
     Secret(bool),
     Suspend(bool),
+    /// Somebody else changes a setting.
+    ThirdSets(Member),
+    /// Whether drift is only reported.
+    Report(bool),
     /// Whether a project that is missing is made anew.
     Recreate(bool),
     /// Somebody revokes every key of the project (`true`), or makes one more.
@@ -125,6 +132,9 @@ pub(super) struct Model {
     absence: Option<(ProjectId, Timestamp)>,
     /// A look has shown that the claim's key does not work.
     is_key_suspected: bool,
+    looks: Looks,
+    /// Members that somebody else has changed.
+    pub(super) touched: BTreeSet<Member>,
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
@@ -163,6 +173,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         regenerate_key: Capability::Unknown,
         project_name: ProjectName::try_from("prod-shop".to_owned()).unwrap(),
         settings,
+        drift: DriftSpec::default(),
         secret: SecretWish {
             name: "shop".to_owned(),
             entries: EntryNames { api_key: "KEY".to_owned(), project_id: "ID".to_owned(), base_url: None },
@@ -204,6 +215,8 @@ impl Model {
             sighting: None,
             absence: None,
             is_key_suspected: false,
+            looks: Looks::default(),
+            touched: BTreeSet::new(),
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
@@ -277,6 +290,11 @@ impl Model {
                 self.secret = if *is_foreign { Secret::Foreign } else { Secret::Absent }
             }
             Event::Suspend(is_suspended) => self.desired.is_suspended = *is_suspended,
+            Event::ThirdSets(member) => self.third_sets(*member),
+            Event::Report(is_wanted) => {
+                self.desired.drift.policy =
+                    if *is_wanted { DriftPolicy::Report } else { DriftPolicy::Correct };
+            }
             Event::Recreate(is_wanted) => {
                 self.desired.take_over.spec.on_missing =
                     if *is_wanted { MissingPolicy::Recreate } else { MissingPolicy::Report };
@@ -338,6 +356,7 @@ impl Model {
         self.sighting = None;
         self.absence = None;
         self.is_key_suspected = false;
+        self.looks = Looks::default();
         self.desired.settings_endpoint = Capability::Unknown;
         self.desired.regenerate_key = Capability::Unknown;
     }

@@ -17,13 +17,16 @@ use proptest::test_runner::TestRunner;
 use self::health::dead_case;
 use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
-use super::{Action, OrphanSeen, OrphanStep, Step, orphan, plan};
+use super::{Action, OrphanSeen, OrphanStep, Step, open_settings, orphan, plan};
 use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk;
 use crate::domain::claim::{Attempt, Claim, Origin, Phase, Purpose};
+use crate::domain::drift::{DriftPolicy, LookView};
 use crate::domain::evidence::{Verdict, judge};
+use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
-use crate::domain::world::{ClaimView, Desired, SecretView, SettingsView, World};
+use crate::domain::takeover::TakeOverSeen;
+use crate::domain::world::{ClaimView, Desired, KeyCheck, KeyHealth, Pass, SecretView, SettingsView, World};
 
 /// The claim that an action writes, if it writes one.
 fn written(step: &Step) -> Option<&Claim> {
@@ -96,7 +99,7 @@ proptest! {
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
             Step::Do(
-                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey | Action::ReadKeys,
+                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey { .. } | Action::ReadKeys,
             ) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
@@ -191,6 +194,7 @@ proptest! {
                 panic!("without a look")
             };
             prop_assert!(!is_patched, "twice in one pass");
+            prop_assert_eq!(wish.drift.policy, DriftPolicy::Correct, "what is only reported is not changed");
             prop_assert_eq!(&members, &wish.settings.differing_from(observed));
             prop_assert!(members.differing_from(&wish.settings).is_empty() && !members.is_empty());
         }
@@ -205,9 +209,32 @@ proptest! {
                 prop_assert_eq!(record.claim.phase(), Phase::Owned);
                 let is_published = matches!(world.secret, SecretView::Ours { is_current: true, .. });
                 prop_assert!(is_published);
-                let applied = record.claim.applied_settings().map(|applied| applied.values.clone());
-                prop_assert!(wish.settings.differing_from(&applied.unwrap_or_default()).is_empty());
+                let is_reported = wish.drift.policy == DriftPolicy::Report;
+                prop_assert!(is_reported || open_settings(wish, &record.claim).is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn a_look_that_is_only_due_comes_when_nothing_else_is_open_and_its_failure_changes_nothing(
+        case in owned_case(), failure in any::<bool>(),
+    ) {
+        let Case(wish, world) = &case;
+        let wish = &Desired { key_health: KeyHealth::default(), ..wish.clone() };
+        let world = &World { is_key_suspected: false, ..world.clone() };
+        let record = record(world).unwrap();
+        let settings = match failure {
+            true => SettingsView::Failed(Failure::transient("reset")),
+            false => SettingsView::Unseen,
+        };
+        let pass = Pass { settings, key: KeyCheck::Unseen, take_over: TakeOverSeen::default(), ..world.pass.clone() };
+        let without = World { look: LookView { is_due: false, ..world.look }, pass, ..world.clone() };
+        let with = World { look: LookView { is_due: true, ..world.look }, ..without.clone() };
+        let is_open = !open_settings(wish, &record.claim).is_empty() && !world.look.is_tried;
+        match (plan(wish, &with), plan(wish, &without)) {
+            (Step::Do(Action::ReadSettings { is_routine: true }), _) => prop_assert!(!failure && !is_open),
+            (Step::Do(Action::ProveOwnKey { .. }), _) => prop_assert!(!failure && wish.settings_endpoint.is_gone()),
+            (with, without) => prop_assert_eq!(with, without),
         }
     }
 
@@ -341,9 +368,9 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ReadProject",
         "ReadSettings",
         "PatchSettings",
+        "ProveOwnKey",
         "PublishSecret",
         "ProveKey",
-        "ProveOwnKey",
         "ReadKeys",
         "a key is replaced",
         "RemoveSuperseded",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Step, WATCHED, suspended};
+use crate::domain::drift::DriftSpec;
 use crate::domain::ids::ProjectName;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
@@ -28,6 +29,8 @@ pub struct Wish {
     pub project_name: String,
     /// `spec.settings`.
     pub settings: Settings,
+    /// `spec.onDrift`, and what the status says of settings that differ.
+    pub drift: DriftSpec,
     /// `spec.secret`.
     pub secret: SecretWish,
     /// `spec.suspend`.
@@ -97,6 +100,7 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
         regenerate_key: facts.regenerate_key,
         project_name,
         settings: wish.settings.over(&facts.defaults),
+        drift: wish.drift,
         secret: wish.secret,
         base_url: facts.base_url.clone(),
         room: facts.room,
@@ -130,6 +134,7 @@ mod tests {
             organization: text("default"),
             project_name: text("shop"),
             settings: Settings::default(),
+            drift: DriftSpec::default(),
             secret: SecretWish {
                 name: text("shop"),
                 entries,

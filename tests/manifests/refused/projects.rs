@@ -26,6 +26,8 @@ fn shape() -> Vec<Wrong> {
             "spec.deletionPolicy",
             &["Unsupported value", "Retain"],
         ),
+        wrong(project(json!({"onDrift": "Ignore"})), "spec.onDrift", &["Unsupported value", "Correct"]),
+        wrong(project(json!({"onDrift": true})), "spec.onDrift", &["of type string", "expected string"]),
         // A field that another release knows is not dropped silently.
         wrong(
             project(json!({"deletionPolicyy": "Delete"})),

@@ -60,7 +60,8 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
-        Action::ReadSettings => {
+        Action::ProveOwnKey { .. } => work.prove_own_key(pass).await,
+        Action::ReadSettings { .. } => {
             work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
             work.note_key(&pass.key);
@@ -81,12 +82,6 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
         }
         Action::LookForProject => {
             pass.take_over.presence = Some(work.look_for_project().await?);
-            Ok(())
-        }
-        Action::ProveOwnKey => {
-            work.begin_look();
-            pass.key = work.prove_own_key().await?;
-            work.note_key(&pass.key);
             Ok(())
         }
         Action::ReadKeys => {

@@ -17,12 +17,15 @@ use std::rc::Rc;
 
 use composio_operator::domain::budget::Room;
 use composio_operator::domain::condition::Outcome;
+use composio_operator::domain::drift::DriftSpec;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
-use composio_operator::domain::plan::{Scope, Step, Wish, validate};
+use composio_operator::domain::plan::{Scope, Step, Wish, open_settings, validate};
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
-use composio_operator::domain::world::{ClaimView, KeyHealth, OrganizationFacts, OrganizationView, Pass};
+use composio_operator::domain::world::{
+    ClaimView, Desired, KeyHealth, OrganizationFacts, OrganizationView, Pass,
+};
 
 use self::execute::Work;
 use crate::cluster::{Key, Refused, Resource, namespace_name, resource_name};
@@ -183,11 +186,23 @@ async fn pass(
                 execute::execute(work, action, &mut done).await?;
             }
             Step::Fail(failure) => return Err(failure),
-            step => return Ok(step),
+            step => {
+                conclude(ctx, &desired, &gathered, &done, &step);
+                return Ok(step);
+            }
         }
     }
     ctx.with(|realm| realm.laws.breaks("a pass comes to an end"));
     Err(Failure::transient("there was always something left to do"))
+}
+
+/// Differences that stay after a look are not tried again before the next; `controller::project::settings_status`.
+fn conclude(ctx: &Ctx, desired: &Desired, gathered: &gather::Gathered, done: &Pass, step: &Step) {
+    let has_ended = matches!(step, Step::Done | Step::Stall(..)) && done.has_looked_at_settings();
+    if let (true, ClaimView::Present(record)) = (has_ended, &gathered.world.claim) {
+        let has_differences = !open_settings(desired, &record.claim).is_empty();
+        ctx.process(|process| process.concluded(desired, has_differences));
+    }
 }
 
 fn wish(key: Key, object: &Resource) -> Wish {
@@ -206,6 +221,7 @@ fn wish(key: Key, object: &Resource) -> Wish {
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
         settings: settings_of(spec.settings),
+        drift: DriftSpec::default(),
         secret: secrets::wish(spec.secret),
         is_suspended: spec.suspend,
         known_as: object.known_as.clone(),

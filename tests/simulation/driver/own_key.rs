@@ -4,7 +4,7 @@ use composio_operator::domain::answer::CallError;
 use composio_operator::domain::claim::{Claim, Phase};
 use composio_operator::domain::failure::Failure;
 use composio_operator::domain::key::ApiKey;
-use composio_operator::domain::world::{Capability, KeyCheck, KeysSeen, OwnKey};
+use composio_operator::domain::world::{Capability, KeyCheck, KeysSeen, OwnKey, Pass, SettingsView};
 
 use super::execute::{Work, failure, project_id};
 use crate::guard::Guard;
@@ -61,8 +61,16 @@ impl Work<'_> {
         lives.await.map_err(|error| failure(self.ctx, error))
     }
 
-    pub(super) async fn prove_own_key(&self) -> Result<KeyCheck, Failure> {
-        Ok(if self.proves().await? { KeyCheck::Lives } else { KeyCheck::Rejected(String::new()) })
+    pub(super) async fn prove_own_key(&self, pass: &mut Pass) -> Result<(), Failure> {
+        self.begin_look();
+        self.note_look();
+        match self.proves().await {
+            Ok(true) => pass.key = KeyCheck::Lives,
+            Ok(false) => pass.key = KeyCheck::Rejected(String::new()),
+            Err(failure) => pass.saw_settings(SettingsView::Failed(failure)),
+        }
+        self.note_key(&pass.key);
+        Ok(())
     }
 
     pub(super) async fn read_keys(&self) -> Result<(KeysSeen, bool), Failure> {

@@ -37,6 +37,7 @@ impl Work<'_> {
 
     pub(super) async fn read_settings(&self, is_patched: bool) -> Result<SettingsView, Failure> {
         let key = self.project_key()?;
+        self.note_look();
         let observed = self.ctx.look(|realm| {
             let has_settings = realm.remote.has_settings;
             let project = realm.remote.opened_by(key).map(|project| project.settings.clone());
@@ -54,6 +55,11 @@ impl Work<'_> {
             }
             Ok((true, None)) => Ok(self.rejected()),
         }
+    }
+
+    pub(super) fn note_look(&self) {
+        let now = self.ctx.now();
+        self.ctx.process(|process| process.looked(&self.desired.uid, now));
     }
 
     /// A key that is not known: it may be too young.

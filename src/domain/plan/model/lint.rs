@@ -2,6 +2,7 @@
 
 use super::{Model, SETTLE, Secret};
 use crate::domain::claim::{Claim, Origin, Phase};
+use crate::domain::drift::DriftPolicy;
 use crate::domain::plan::{Action, Step};
 use crate::domain::settings::Settings;
 use crate::domain::world::{ClaimView, InvalidKeyPolicy, World};
@@ -71,7 +72,13 @@ impl Model {
                 let is_ours = next.project_id().is_some_and(|id| self.is_ours(id));
                 self.law(is_ours, "only our own is deleted");
             }
-            Action::PatchSettings(members) => self.lint_settings(Some(members)),
+            Action::PatchSettings(members) => {
+                self.lint_settings(Some(members));
+                self.law(
+                    self.desired.drift.policy == DriftPolicy::Correct,
+                    "what is only reported is not changed",
+                );
+            }
             Action::PublishSecret => {
                 self.law(
                     !is_suspended && !is_foreign,
@@ -80,7 +87,7 @@ impl Model {
             }
             Action::ReadProject => self.lint_deletion(claim),
             Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
-            Action::ProveOwnKey | Action::ReadKeys => {
+            Action::ProveOwnKey { .. } | Action::ReadKeys => {
                 self.law(claim.is_some_and(|claim| claim.key().is_some()), "a look at a key needs one");
             }
             Action::ProveKey | Action::RemoveSuperseded(..) => {
@@ -88,7 +95,7 @@ impl Model {
             }
             Action::Conclude(..)
             | Action::ReadEvidence
-            | Action::ReadSettings
+            | Action::ReadSettings { .. }
             | Action::ReadCandidate
             | Action::TakeUp { .. }
             | Action::LookForProject => {}

@@ -29,14 +29,6 @@ impl Model {
         }
     }
 
-    pub(super) fn prove_own_key(&mut self, key: &ApiKey) -> KeyCheck {
-        self.remote.calls += 1;
-        match self.remote.opened_by(key) {
-            Some(_) => KeyCheck::Lives,
-            None => KeyCheck::Rejected(String::new()),
-        }
-    }
-
     pub(super) fn read_keys(&mut self, key: &ApiKey) -> KeysSeen {
         let (now, id) = (self.now, self.claim.as_ref().and_then(|record| record.claim.project_id().cloned()));
         let Some(detail) = id.and_then(|id| self.remote.read(&id, now)) else { return KeysSeen::NoProject };

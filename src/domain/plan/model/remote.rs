@@ -286,6 +286,14 @@ impl Remote {
         }
     }
 
+    /// Somebody else changes settings of the living project, if that is ours.
+    pub(in crate::domain::plan) fn third_sets(&mut self, members: Settings) {
+        let is_own = |project: &&mut Project| project.is_alive && project.maker != Maker::Third;
+        if let Some(project) = self.projects.iter_mut().rev().find(is_own) {
+            project.settings = members.over(&project.settings);
+        }
+    }
+
     /// The living project that this key opens.
     pub(in crate::domain::plan) fn opened_by(&mut self, key: &ApiKey) -> Option<&mut Project> {
         let mut living = self.projects.iter_mut().filter(|project| project.is_alive);

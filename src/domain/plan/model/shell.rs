@@ -3,18 +3,17 @@
 
 use std::time::Duration;
 
-use super::remote::{Endpoint, Mutation, Refusal, Reply};
+use super::remote::{Mutation, Refusal, Reply};
 use super::{End, Fault, LATEST_COMMIT, Model, SETTLE, Secret, Task, owner, seconds, secret_key, told};
 use crate::domain::answer::Answer;
 use crate::domain::claim::tests::walk::receipt;
 use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
-use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::plan::{Action, Step, plan};
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::TakeOverView;
-use crate::domain::world::{Capability, ClaimView, Pass, SecretView, SettingsView, World};
+use crate::domain::world::{ClaimView, Pass, SecretView, SettingsView, World};
 
 /// Most actions of one pass of the driver.
 const MOST_ACTIONS: usize = 20;
@@ -53,6 +52,7 @@ impl Model {
                 Step::Fail(_) => return End::Failed("something was not done"),
                 step => {
                     self.report(&step);
+                    self.looked(&pass, &step);
                     return End::Step(step);
                 }
             };
@@ -66,7 +66,7 @@ impl Model {
     }
 
     fn gather(&mut self, pass: &Pass) -> World {
-        let settling = self.settling();
+        let (settling, look) = (self.settling(), self.look_view());
         let record = self.claim.as_ref();
         let is_mine = record.is_some_and(|record| record.claim.owner().uid == self.desired.uid);
         let secret = match &self.secret {
@@ -99,6 +99,7 @@ impl Model {
             superseded_retention: Duration::from_hours(1),
             settling,
             take_over: TakeOverView { gone_for: self.gone_for(), ..TakeOverView::default() },
+            look,
             pass: pass.clone(),
         }
     }
@@ -150,9 +151,15 @@ impl Model {
                 pass.exists = id.map(|id| self.remote.read(&id, self.now).is_some());
                 Ok(())
             }
-            Action::ReadSettings => {
+            Action::ReadSettings { .. } => {
                 self.reading()?;
                 pass.saw_settings(self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched));
+                self.note_key(pass);
+                Ok(())
+            }
+            Action::ProveOwnKey { .. } => {
+                self.reading()?;
+                self.prove_own_key(key.as_ref(), pass);
                 self.note_key(pass);
                 Ok(())
             }
@@ -169,12 +176,6 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
-            Action::ProveOwnKey => {
-                self.reading()?;
-                pass.key = self.prove_own_key(&key.ok_or(Ended("no key"))?);
-                self.note_key(pass);
-                Ok(())
-            }
             Action::ReadKeys => {
                 self.reading()?;
                 let keys = self.read_keys(&key.ok_or(Ended("no key"))?);
@@ -392,42 +393,6 @@ impl Model {
         self.writes += 1;
         if let Some(record) = &mut self.claim {
             (record.claim, record.key) = (claim, key);
-        }
-    }
-
-    fn read_settings(&mut self, key: Option<&ApiKey>, is_patched: bool) -> SettingsView {
-        self.remote.calls += 1;
-        let endpoint = self.remote.endpoint;
-        let project = key.and_then(|key| self.remote.opened_by(key));
-        match project {
-            _ if endpoint == Endpoint::Gone => {
-                self.desired.settings_endpoint = Capability::Unavailable;
-                SettingsView::Unseen
-            }
-            None => SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "")),
-            Some(project) => {
-                let observed = project.settings.clone();
-                self.desired.settings_endpoint = Capability::Available;
-                SettingsView::Seen { observed, is_patched }
-            }
-        }
-    }
-
-    fn patch_settings(&mut self, key: Option<&ApiKey>, members: Settings) -> SettingsView {
-        self.remote.calls += 1;
-        let endpoint = self.remote.endpoint;
-        let project = key.and_then(|key| self.remote.opened_by(key));
-        match (endpoint, project) {
-            (Endpoint::Gone, _) => {
-                self.desired.settings_endpoint = Capability::Unavailable;
-                SettingsView::Unseen
-            }
-            (_, None) => SettingsView::Failed(Failure::terminal(Reason::KeyRejected, "")),
-            (Endpoint::Ignores, _) => SettingsView::Patched,
-            (Endpoint::Available, Some(project)) => {
-                project.settings = members.over(&project.settings);
-                SettingsView::Patched
-            }
         }
     }
 

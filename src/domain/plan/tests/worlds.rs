@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use crate::domain::budget::Room;
 use crate::domain::claim::tests::walk::{self, Op, Walk, ops};
 use crate::domain::claim::{Published, Record};
+use crate::domain::drift::{DriftPolicy, DriftSpec, LookView};
 use crate::domain::evidence::{Detail, Evidence, Found, Settling};
 use crate::domain::failure::Failure;
 use crate::domain::plan::laws::settings;
@@ -117,13 +118,31 @@ fn keys() -> impl Strategy<Value = KeysSeen> {
     ]
 }
 
+fn drift() -> impl Strategy<Value = DriftSpec> {
+    let policy = prop_oneof![3 => Just(DriftPolicy::Correct), 1 => Just(DriftPolicy::Report)];
+    let trouble = (Reason::SettingsNotApplied, "displayName".to_owned());
+    let trouble = proptest::option::weighted(0.3, Just(trouble));
+    (policy, trouble).prop_map(|(policy, trouble)| DriftSpec { policy, is_asked: false, trouble })
+}
+
+fn look() -> impl Strategy<Value = LookView> {
+    (proptest::bool::weighted(0.3), proptest::bool::weighted(0.3))
+        .prop_map(|(is_due, is_tried)| LookView { is_due, is_tried })
+}
+
 fn wish() -> impl Strategy<Value = Desired> {
-    let endpoint =
-        prop_oneof![Just(Capability::Unknown), Just(Capability::Available), Just(Capability::Unavailable)];
+    let endpoint = prop_oneof![
+        Just(Capability::Unknown),
+        Just(Capability::Available),
+        Just(Capability::Unavailable),
+        Just(Capability::Doubtful)
+    ];
     let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
     let regenerates = prop_oneof![2 => Just(Capability::Unknown), 1 => Just(Capability::Unavailable)];
-    (some_settings(), (endpoint, regenerates), pause, proptest::bool::weighted(0.2), key_health()).prop_map(
-        |(settings, (settings_endpoint, regenerate_key), pause, is_suspended, key_health)| Desired {
+    let endpoints = (endpoint, regenerates);
+    (some_settings(), drift(), endpoints, pause, proptest::bool::weighted(0.2), key_health()).prop_map(
+        |(settings, drift, (settings_endpoint, regenerate_key), pause, is_suspended, key_health)| Desired {
+            drift,
             settings_endpoint,
             regenerate_key,
             key_health,
@@ -200,16 +219,10 @@ impl fmt::Debug for Case {
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let clocks = (spans(), spans(), proptest::option::of(spans()));
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1), proptest::bool::weighted(0.2));
-    (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), pass()).prop_map(
-        |(
-            wish,
-            (ops, whose),
-            (after, seen_for, nothing_for),
-            (is_held, is_in_flight, is_key_suspected),
-            secret,
-            pass,
-        )| {
-            let (secret, (unproven_key, earlier)) = secret;
+    (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), (pass(), look())).prop_map(
+        |(wish, (ops, whose), (after, seen_for, nothing_for), flags, secret, seen)| {
+            let (is_held, is_in_flight, is_key_suspected) = flags;
+            let ((secret, (unproven_key, earlier)), (pass, look)) = (secret, seen);
             let mut walk = Walk::new();
             for op in &ops {
                 let _ = walk.step(op);
@@ -230,6 +243,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
                 settling,
                 take_over: TakeOverView::default(),
                 is_key_suspected,
+                look,
                 pass,
             };
             Case(wish, world)
@@ -250,8 +264,9 @@ pub(super) fn is_mine(world: &World) -> bool {
 
 /// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
 pub(super) fn owned_case() -> impl Strategy<Value = Case> {
-    let flags = (any::<bool>(), any::<bool>());
-    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, (has_applied, is_renamed))| {
+    let flags = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.2));
+    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, flags)| {
+        let (has_applied, is_renamed, is_gone) = flags;
         let mut walk = Walk::new();
         for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
             walk.step(&op).unwrap();
@@ -269,7 +284,7 @@ pub(super) fn owned_case() -> impl Strategy<Value = Case> {
         let wish = Desired {
             is_suspended: false,
             room: Room::default(),
-            settings_endpoint: Capability::Available,
+            settings_endpoint: if is_gone { Capability::Unavailable } else { Capability::Available },
             ..wish
         };
         Case(wish, World { claim: claim_view(Whose::Mine, record), is_in_flight: false, ..world })

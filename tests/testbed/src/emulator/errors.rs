@@ -129,6 +129,21 @@ impl Refusal {
         Self::generic(404, "HTTP_NotFound", "Not found")
     }
 
+    /// A method that the route does not have.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::generic(405, "HTTP_MethodNotAllowed", "Method not allowed")
+    }
+
+    /// A route that was taken away.
+    pub(super) fn route_removed() -> Self {
+        Self::generic(410, "HTTP_Gone", "This endpoint has been removed")
+    }
+
+    /// A route without anything behind it.
+    pub(super) fn not_implemented() -> Self {
+        Self::generic(501, "HTTP_NotImplemented", "Not implemented")
+    }
+
     /// Something that the organization may not do.
     pub(super) fn forbidden(message: &str) -> Self {
         Self::generic(403, "HTTP_Forbidden", message)

@@ -16,6 +16,7 @@ use super::answer::{Answer, Delivery, cut_response};
 use super::auth::{Caller, Credentials};
 use super::errors::Refusal;
 use super::faults::{Fault, Point, Subject, Taken, Which, members};
+use super::identifiers::redact;
 use super::journal::{Arrival, Operation, Outcome};
 use super::operations::{self, Done};
 use super::settings::{self, Gone};
@@ -164,8 +165,11 @@ impl Exchange {
             user_agent: received.header("user-agent"),
             credential: credentials.kind(),
         });
-        let organization = credentials.organization(state);
-        state.journal.amend(self.sequence, |entry| entry.organization = organization);
+        let (organization, settings) = (credentials.organization(state), self.given_settings());
+        state.journal.amend(self.sequence, |entry| {
+            entry.organization = organization;
+            entry.settings = settings;
+        });
         let place = match received.project_id.as_str() {
             "" => credentials.project(state),
             id => state.find(id),
@@ -185,6 +189,19 @@ impl Exchange {
         members(body).get("name")?.as_str().map(str::to_owned)
     }
 
+    /// Names of the settings that a creation or a change has in its body.
+    fn given_settings(&self) -> Vec<String> {
+        let given = self.received.body.as_ref().map(|body| members(body)).unwrap_or_default();
+        let given = match self.received.target {
+            Target::Operation(Operation::PatchSettings) => given,
+            Target::Operation(Operation::Create) => {
+                given.get("config").and_then(Value::as_object).cloned().unwrap_or_default()
+            }
+            _ => return Vec::new(),
+        };
+        given.keys().map(|name| redact(name)).collect()
+    }
+
     /// A settings endpoint that has been taken away answers everybody the same (API 7.3).
     fn settings_are_gone(&self, state: &State, operation: Operation) -> Option<Answer> {
         if !matches!(operation, Operation::ReadSettings | Operation::PatchSettings) {
@@ -192,7 +209,7 @@ impl Exchange {
         }
         let organization = Credentials::of(&self.received.headers).organization(state)?;
         match settings::gone(state.organizations.get(&organization)?.modes.settings)? {
-            Gone::Envelope => Some(Answer::refused(&Refusal::route_not_found(), &self.request_id)),
+            Gone::Envelope(refusal) => Some(Answer::refused(&refusal, &self.request_id)),
             Gone::Page => Some(Answer::edge_page(404)),
         }
     }

@@ -103,6 +103,9 @@ pub struct Entry {
     pub project_id: Option<String>,
     /// Its name.
     pub project_name: Option<String>,
+    /// Names of the settings in the body, of a creation with `config` or of a change.
+    #[serde(default)]
+    pub settings: Vec<String>,
     /// `x-request-id` as sent by the caller.
     pub request_id: Option<String>,
     /// `user-agent` as sent by the caller.
@@ -145,6 +148,7 @@ impl Journal {
             commit: None,
             project_id: None,
             project_name: None,
+            settings: Vec::new(),
             request_id: arrival.request_id.map(redact),
             user_agent: arrival.user_agent.map(redact),
             credential: arrival.credential,

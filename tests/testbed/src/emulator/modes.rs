@@ -40,9 +40,21 @@ pub enum SettingsMode {
     /// 404 with the dashboard's HTML page, whatever the credential.
     #[serde(rename = "gone_html_404")]
     GoneHtml404,
+    /// 405 with the error envelope, whatever the credential (API 7.3).
+    #[serde(rename = "gone_405")]
+    Gone405,
+    /// 410, in the same way.
+    #[serde(rename = "gone_410")]
+    Gone410,
+    /// 501, in the same way.
+    #[serde(rename = "gone_501")]
+    Gone501,
     /// 401 for keys that work elsewhere.
     #[serde(rename = "unauthorized_401")]
     Unauthorized401,
+    /// 403 for keys that work elsewhere.
+    #[serde(rename = "forbidden_403")]
+    Forbidden403,
     /// `dont_store_data` is refused with 403; everything else works.
     PlanGated,
     /// A PATCH of `log_visibility_setting` is answered 200 and not applied (API 16, row 4).

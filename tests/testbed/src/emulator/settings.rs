@@ -103,14 +103,17 @@ pub(super) fn validate_at_creation(config: &Value, strict: bool) -> Result<Map<S
 
 /// Whether a mode takes the endpoint away, whoever asks.
 pub(super) enum Gone {
-    Envelope,
+    Envelope(Refusal),
     Page,
 }
 
 /// See [`Gone`].
 pub(super) fn gone(mode: SettingsMode) -> Option<Gone> {
     match mode {
-        SettingsMode::Gone404 => Some(Gone::Envelope),
+        SettingsMode::Gone404 => Some(Gone::Envelope(Refusal::route_not_found())),
+        SettingsMode::Gone405 => Some(Gone::Envelope(Refusal::method_not_allowed())),
+        SettingsMode::Gone410 => Some(Gone::Envelope(Refusal::route_removed())),
+        SettingsMode::Gone501 => Some(Gone::Envelope(Refusal::not_implemented())),
         SettingsMode::GoneHtml404 => Some(Gone::Page),
         _ => None,
     }
@@ -119,6 +122,15 @@ pub(super) fn gone(mode: SettingsMode) -> Option<Gone> {
 fn mode(state: &State, place: usize) -> SettingsMode {
     let organization = state.organizations.get(&state.projects[place].organization);
     organization.map_or(SettingsMode::Available, |organization| organization.modes.settings)
+}
+
+/// Modes that refuse keys which work elsewhere.
+fn refuses(mode: SettingsMode) -> Result<(), Refusal> {
+    match mode {
+        SettingsMode::Unauthorized401 => Err(Refusal::settings_unauthorized()),
+        SettingsMode::Forbidden403 => Err(Refusal::forbidden("Forbidden")),
+        _ => Ok(()),
+    }
 }
 
 fn answer(state: &State, place: usize) -> Value {
@@ -131,18 +143,14 @@ fn answer(state: &State, place: usize) -> Value {
 
 /// `GET …/org/project/config`.
 pub(super) fn read(state: &State, place: usize) -> Result<Done, Refusal> {
-    if mode(state, place) == SettingsMode::Unauthorized401 {
-        return Err(Refusal::settings_unauthorized());
-    }
+    refuses(mode(state, place))?;
     Ok(Done::read(answer(state, place), Some(place)))
 }
 
 /// `PATCH …/org/project/config`: merges, and answers the whole configuration without unset members.
 pub(super) fn patch(state: &mut State, place: usize, body: &Value) -> Result<Done, Refusal> {
     let mode = mode(state, place);
-    if mode == SettingsMode::Unauthorized401 {
-        return Err(Refusal::settings_unauthorized());
-    }
+    refuses(mode)?;
     let Value::Object(given) = body else {
         return Err(Refusal::validation(vec!["body: must be an object".to_owned()]));
     };

@@ -49,6 +49,8 @@ pub struct World {
     pub superseded_retention: Duration,
     /// `--sweep-interval` of operators that are started later; as good as never, because other scenarios count their calls.
     pub sweep_interval: Duration,
+    /// `--observe-interval` of operators that are started later; so long that no look comes by itself.
+    pub observe_interval: Duration,
     operator: Option<Running>,
     is_led_by_lease: bool,
     is_cluster_wide: bool,
@@ -97,6 +99,7 @@ impl World {
             history,
             superseded_retention: Duration::from_hours(1),
             sweep_interval: Duration::from_hours(24),
+            observe_interval: Duration::from_hours(100),
             operator: None,
             is_led_by_lease: false,
             is_cluster_wide: false,

@@ -34,7 +34,7 @@ impl World {
             log_format: LogFormat::Json,
             request_timeout: Duration::from_secs(2),
             settle_margin: Duration::from_secs(1),
-            observe_interval: Duration::from_mins(10),
+            observe_interval: self.observe_interval,
             sweep_interval: self.sweep_interval,
             tombstone_retention: Duration::from_hours(2160),
             superseded_retention: self.superseded_retention,

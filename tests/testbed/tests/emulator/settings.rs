@@ -78,7 +78,7 @@ async fn a_patch_merges_and_answers_everything_that_is_set() {
 }
 
 #[tokio::test]
-async fn the_settings_endpoint_can_be_gone_in_three_ways_while_the_key_lives() {
+async fn the_settings_endpoint_can_be_gone_in_seven_ways_while_the_key_lives() {
     let world = World::new().await;
     let (_, key) = world.project("shop").await;
     let mode = |mode| {
@@ -93,6 +93,14 @@ async fn the_settings_endpoint_can_be_gone_in_three_ways_while_the_key_lives() {
         assert!(page.status == 404 && page.is_html(), "{page:?}");
         mode(SettingsMode::Unauthorized401);
         assert_eq!(call().await.error(), (401, 10401, "HTTP_Unauthorized".to_owned()));
+        mode(SettingsMode::Forbidden403);
+        assert_eq!(call().await.error(), (403, 10403, "HTTP_Forbidden".to_owned()));
+        mode(SettingsMode::Gone405);
+        assert_eq!(call().await.error(), (405, 10405, "HTTP_MethodNotAllowed".to_owned()));
+        mode(SettingsMode::Gone410);
+        assert_eq!(call().await.error(), (410, 10410, "HTTP_Gone".to_owned()));
+        mode(SettingsMode::Gone501);
+        assert_eq!(call().await.error(), (501, 10501, "HTTP_NotImplemented".to_owned()));
     }
     assert_eq!(world.categories(&key).await.status, 200);
 }
@@ -130,6 +138,19 @@ async fn settings_can_be_gated_ignored_or_unknown() {
         unknown.get("theme").is_none() && unknown.get("oauth_callback_verifier_url").is_none(),
         "{unknown}"
     );
+}
+
+#[tokio::test]
+async fn the_journal_names_the_settings_that_were_sent_and_not_their_values() {
+    let world = World::new().await;
+    let (_, key) = world.project("shop").await;
+    send(world.settings(Method::PATCH, &key).json(&json!({"display_name": "Shop", "is_2FA_enabled": true})))
+        .await;
+    let journal = world.control.journal();
+    let sent: Vec<_> = journal.iter().filter(|entry| !entry.settings.is_empty()).collect();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!(sent[0].settings, ["display_name", "is_2FA_enabled"]);
+    assert!(!format!("{sent:?}").contains("Shop"), "a value is in the journal");
 }
 
 #[tokio::test]
