@@ -81,11 +81,12 @@ fn every_reason_is_explained() {
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.
-const SCENARIOS: [&str; 11] = [
+const SCENARIOS: [&str; 12] = [
     "reasons",
     "creation",
     "deletion",
     "secrets",
+    "keys",
     "takeover",
     "organizations",
     "fleet",

@@ -65,7 +65,8 @@ pub(super) fn unknown(words: impl Into<String>, status: Option<StatusCode>) -> C
 /// Which of its many meanings a 401 has (API 10.2).
 fn credential(envelope: &Envelope) -> CredentialProblem {
     match envelope.slug.as_str() {
-        "APIKey_InvalidAPIKey" | "APIKey_APIKeyExpired" => CredentialProblem::ProjectKey,
+        "APIKey_InvalidAPIKey" => CredentialProblem::ProjectKey,
+        "APIKey_APIKeyExpired" => CredentialProblem::ExpiredProjectKey,
         _ if envelope.message.starts_with("Invalid x-org-api-key") => CredentialProblem::OrganizationKey,
         _ if envelope.message.contains("IP allowlist") || envelope.message == "Access denied" => {
             CredentialProblem::Address
@@ -105,10 +106,10 @@ mod tests {
 
     #[test]
     fn the_meanings_of_401_are_told_apart() {
-        use CredentialProblem::{Address, OrganizationKey, ProjectKey, Undecided};
+        use CredentialProblem::{Address, ExpiredProjectKey, OrganizationKey, ProjectKey, Undecided};
         for (slug, message, meaning) in [
             ("APIKey_InvalidAPIKey", "Invalid API key: ak_**ESjq", ProjectKey),
-            ("APIKey_APIKeyExpired", "API key has expired", ProjectKey),
+            ("APIKey_APIKeyExpired", "API key has expired", ExpiredProjectKey),
             ("HTTP_Unauthorized", "Invalid x-org-api-key. Please check", OrganizationKey),
             ("HTTP_Unauthorized", "Access denied", Address),
             (

@@ -103,9 +103,8 @@ impl Context {
     /// the caches are filled.
     pub fn settings_interval(&self, name: &str, budget: &SharedBudget) -> Option<Duration> {
         let (projects, base) = (self.in_use.projects_of(name)?, self.observe_interval);
-        // One walk over the list in the same time.
         let pages = u64::try_from(projects.div_ceil(PAGE)).unwrap_or(u64::MAX);
-        let pages = pages.saturating_mul(60).div_ceil(base.as_secs().max(1));
+        let pages = pages.saturating_mul(60).div_ceil(self.sweep_interval.as_secs().max(1));
         let pages = u32::try_from(pages).unwrap_or(u32::MAX);
         Some(settings_interval(projects, budget.look().observe_ceiling(), pages, base))
     }

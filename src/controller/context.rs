@@ -17,7 +17,7 @@ use super::events::Events;
 use super::in_use::InUse;
 use super::ledger::Ledger;
 use super::looks::Looks;
-use super::memory::{Absences, Failures, InFlight, Sightings, Waiters};
+use super::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use super::metrics::ReconcileMetrics;
 use super::organizations::{Organization, Organizations, State};
 use super::scope::Namespaces;
@@ -77,6 +77,10 @@ pub struct Context {
     pub looks: Looks,
     /// Projects that were not found.
     pub absences: Absences,
+    /// Keys that were rejected.
+    pub key_suspicions: KeySuspicions,
+    /// Keys that are being replaced.
+    pub gaps: Gaps,
     /// Claims whose answer is awaited.
     pub in_flight: InFlight,
     /// Resources that wait for a claim.

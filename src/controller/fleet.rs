@@ -13,7 +13,7 @@ use super::context::Context;
 use super::organizations::Organization;
 use crate::composio::BootInstant;
 use crate::crd::ComposioProject;
-use crate::domain::absence::unread;
+use crate::domain::absence::{Absence, unread};
 use crate::domain::fleet::{Absent, Counts, Mark, Unmanaged, Witness};
 use crate::domain::ids::ProjectId;
 use crate::domain::takeover::Presence;
@@ -143,6 +143,26 @@ impl Fleet {
 }
 
 impl Context {
+    /// Whether the second look at a project has to wait for the list of a sweep, which is asked for then and wakes the
+    /// resource. Until then a read would be in vain.
+    pub fn awaits_list(
+        &self,
+        organization: &Organization,
+        id: &ProjectId,
+        whose: &ObjectRef<ComposioProject>,
+    ) -> bool {
+        let Some(Absence::Gone(first)) = self.absences.get(id) else { return false };
+        let since = BootInstant::from_boot(first + self.limits.settle());
+        if !since.remaining().is_zero()
+            || organization.fleet.latest().is_some_and(|latest| latest.begun >= since)
+        {
+            return false;
+        }
+        organization.fleet.want(Some(whose.clone()));
+        self.wake_organization(&organization.name);
+        true
+    }
+
     /// What the sweeps say of a project that a read by id does not know. Where the last one is too old for that, the next is
     /// asked for, which wakes the resource: nobody waits for a walk in a pass.
     pub fn listed_presence(

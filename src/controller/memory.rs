@@ -13,6 +13,7 @@ use crate::domain::absence::{Absence, Look, listed};
 use crate::domain::claim::{Claim, Record};
 use crate::domain::evidence::Settling;
 use crate::domain::ids::ProjectId;
+use crate::domain::world::KeyCheck;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -112,6 +113,52 @@ impl Absences {
             Absence::Gone(since) => Some(BootInstant::from_boot(since).elapsed()),
             Absence::Suspected(_) => None,
         }
+    }
+}
+
+/// UIDs of the resources whose key was rejected, or was looked at for a reason, and has not been seen to work since.
+#[derive(Default)]
+pub struct KeySuspicions(Mutex<HashSet<String>>);
+
+impl KeySuspicions {
+    /// A look begins for which there is a reason; it may come to nothing.
+    pub fn look(&self, uid: &str) {
+        lock(&self.0).insert(uid.to_owned());
+    }
+
+    /// Notes what a look at the key has shown.
+    pub fn looked(&self, uid: &str, seen: &KeyCheck) {
+        match seen {
+            KeyCheck::Unseen => {}
+            KeyCheck::Lives => self.forget(uid),
+            KeyCheck::Rejected(_) => self.look(uid),
+        }
+    }
+
+    /// Whether the key is to be looked at again.
+    pub fn has(&self, uid: &str) -> bool {
+        lock(&self.0).contains(uid)
+    }
+
+    /// The resource is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.0).remove(uid);
+    }
+}
+
+/// Keys that are being replaced: since when their workloads may have none that works. By UID of the claim.
+#[derive(Clone, Default)]
+pub struct Gaps(Arc<Mutex<HashMap<String, BootInstant>>>);
+
+impl Gaps {
+    /// A regenerate is about to be sent. One that is repeated prolongs the gap.
+    pub fn begin(&self, claim_uid: &str) {
+        lock(&self.0).entry(claim_uid.to_owned()).or_insert_with(BootInstant::now);
+    }
+
+    /// The new key is published, or there will be none.
+    pub fn end(&self, claim_uid: &str) -> Option<Duration> {
+        lock(&self.0).remove(claim_uid).map(BootInstant::elapsed)
     }
 }
 

@@ -93,6 +93,7 @@ pub struct ReconcileMetrics {
     recovered: Counter,
     time_to_ready: Histogram,
     restore: Histogram,
+    rotation_gap: Histogram,
     sweeps: Family<SweepLabels, Counter>,
     sweep_duration: Histogram,
     sweep_calls: Counter,
@@ -105,6 +106,7 @@ impl Default for ReconcileMetrics {
             recovered: Counter::default(),
             time_to_ready: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             restore: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
+            rotation_gap: Histogram::new(exponential_buckets(0.005, 2.0, 18)),
             sweeps: Family::default(),
             sweep_duration: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
             sweep_calls: Counter::default(),
@@ -130,6 +132,11 @@ impl ReconcileMetrics {
             "secret_restore_seconds",
             "Time from the news that a published Secret was deleted or edited to its restoration",
             self.restore.clone(),
+        );
+        registry.register(
+            "rotation_gap_seconds",
+            "Time from sending the regenerate that replaces a key to the publication of the new one",
+            self.rotation_gap.clone(),
         );
         registry.register(
             "sweeps",
@@ -164,6 +171,11 @@ impl ReconcileMetrics {
     /// A published Secret is restored.
     pub fn restored(&self, after: Duration) {
         self.restore.observe(after.as_secs_f64());
+    }
+
+    /// A key that was replaced is published.
+    pub fn rotated(&self, gap: Duration) {
+        self.rotation_gap.observe(gap.as_secs_f64());
     }
 
     /// A project was found by evidence.

@@ -282,6 +282,7 @@ impl Organizations {
                 defaults: organization.defaults.clone(),
                 permits: organization.permits.clone(),
                 settings_endpoint: organization.capabilities.settings.get(),
+                regenerate_key: organization.capabilities.regenerate_key.get(),
                 base_url: organization.client.base_url().to_owned(),
                 room: organization.client.budget().room(waiter),
             }),

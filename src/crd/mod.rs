@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "the derive of KubeSchema repeats each struct inside a function")]
 
 mod definition;
+mod key;
 mod organization;
 mod project;
 mod rules;
@@ -12,6 +13,7 @@ mod settings;
 mod takeover;
 
 pub use self::definition::{YamlError, all, files};
+pub use self::key::{LastRotation, LastRotationReason, OnInvalidKey};
 pub use self::organization::{
     CaBundleRef, CapabilitiesStatus, CapabilityState, CapabilityStatus, ComposioOrganization,
     ComposioOrganizationSpec, ComposioOrganizationStatus, DEFAULT_ENDPOINT, Endpoint, HeldStatus,

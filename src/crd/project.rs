@@ -6,7 +6,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdoptSpec, DriftStatus, OnDrift, OnProjectMissing, SecretSpec, SettingsSpec, rules};
+use super::{
+    AdoptSpec, DriftStatus, LastRotation, OnDrift, OnInvalidKey, OnProjectMissing, SecretSpec, SettingsSpec,
+    rules,
+};
 use crate::domain::world;
 
 /// The project and the Secret as they should be.
@@ -61,6 +64,9 @@ pub struct ComposioProjectSpec {
     /// See [`OnProjectMissing`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_project_missing: Option<OnProjectMissing>,
+    /// See [`OnInvalidKey`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_invalid_key: Option<OnInvalidKey>,
     /// Settings of the project. They are merged over the organization's projectDefaults.settings, member by member; a
     /// member that neither states is left as it is at Composio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +152,9 @@ pub struct ComposioProjectStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
     pub drift: Vec<DriftStatus>,
+    /// The last replacement of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation: Option<LastRotation>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -187,6 +196,9 @@ pub struct EffectiveStatus {
     /// spec.onProjectMissing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_project_missing: Option<OnProjectMissing>,
+    /// spec.onInvalidKey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_invalid_key: Option<OnInvalidKey>,
 }
 
 /// The published Secret.

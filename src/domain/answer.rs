@@ -47,8 +47,10 @@ pub enum CallError {
 pub enum CredentialProblem {
     /// The organization key is unknown or revoked.
     OrganizationKey,
-    /// The project key is unknown, revoked or expired.
+    /// The project key is unknown or revoked.
     ProjectKey,
+    /// The project key has expired.
+    ExpiredProjectKey,
     /// The key lives, the caller's address is not allowed.
     Address,
     /// 403: the key lives, and its scope does not reach the route (API 6).

@@ -64,7 +64,10 @@ impl Outcome {
                 Class::Terminal | Class::Bug => false,
             },
             Outcome::Step(Step::Wait(reason, ..)) => {
-                matches!(reason, Reason::Suspended | Reason::Throttled | Reason::OrganizationNotReady)
+                matches!(
+                    reason,
+                    Reason::Suspended | Reason::Throttled | Reason::OrganizationNotReady | Reason::Rotating
+                )
             }
             Outcome::Step(_) => false,
         }

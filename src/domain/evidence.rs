@@ -78,10 +78,13 @@ pub enum Verdict {
 impl Settling {
     /// Time until the youngest attempt is settled by both clocks; zero when it is.
     pub fn left(&self, attempts: &[Attempt]) -> Duration {
-        let Some(youngest) = attempts.iter().map(|attempt| attempt.started_time).max() else {
-            return Duration::ZERO;
-        };
-        let since_start = Duration::try_from(self.now.duration_since(youngest)).unwrap_or(Duration::ZERO);
+        let youngest = attempts.iter().map(|attempt| attempt.started_time).max();
+        youngest.map_or(Duration::ZERO, |youngest| self.left_of(youngest))
+    }
+
+    /// The same of the last announcement of any kind, which was made at `started_time`.
+    pub fn left_of(&self, started_time: Timestamp) -> Duration {
+        let since_start = Duration::try_from(self.now.duration_since(started_time)).unwrap_or(Duration::ZERO);
         self.settle.saturating_sub(since_start.min(self.seen_for))
     }
 }
@@ -120,6 +123,13 @@ pub fn in_window(attempts: &[Attempt], created_time: Timestamp, settle: Duration
 /// Whether an attempt began after the birth of a project, and so did not make it.
 pub fn began_after(attempt: &Attempt, created_time: Timestamp) -> bool {
     created_time.duration_since(attempt.started_time) < -EARLY
+}
+
+/// Whether a key that is listed may be the one that an unanswered regenerate has issued; the first of those that are open
+/// was announced at `first`, the last one at `last`. A regenerate leaves no other key, so that one beside it is not ours.
+pub fn may_be_unseen(keys: &[Timestamp], first: Timestamp, last: Timestamp, settle: Duration) -> bool {
+    let late = SignedDuration::try_from(settle).unwrap_or(SignedDuration::MAX);
+    matches!(keys, [born] if born.duration_since(first) >= -EARLY && born.duration_since(last) <= late)
 }
 
 /// Exactly one key, born with the project, and no sign of use.

@@ -14,6 +14,7 @@ pub enum Reason {
     Creating,
     ResolvingOutcome,
     AcquiringKey,
+    Rotating,
     Throttled,
     OrganizationNotReady,
     OrganizationNotFound,
@@ -28,6 +29,7 @@ pub enum Reason {
     ProjectMissing,
     KeyUnavailable,
     KeyRejected,
+    RotationNotEnabled,
     SecretConflict,
     SecretRefused,
     SettingsIncomplete,
@@ -56,7 +58,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, for documentation and metrics.
-    pub const ALL: [Reason; 44] = [
+    pub const ALL: [Reason; 46] = [
         Reason::Suspended,
         Reason::AddressNotAllowed,
         Reason::InternalError,
@@ -64,6 +66,7 @@ impl Reason {
         Reason::Creating,
         Reason::ResolvingOutcome,
         Reason::AcquiringKey,
+        Reason::Rotating,
         Reason::Throttled,
         Reason::OrganizationNotReady,
         Reason::OrganizationNotFound,
@@ -78,6 +81,7 @@ impl Reason {
         Reason::ProjectMissing,
         Reason::KeyUnavailable,
         Reason::KeyRejected,
+        Reason::RotationNotEnabled,
         Reason::SecretConflict,
         Reason::SecretRefused,
         Reason::SettingsIncomplete,
@@ -115,6 +119,7 @@ impl Reason {
                 "the outcome of a creation is unknown and is being looked up at Composio"
             }
             Reason::AcquiringKey => "the project exists and its key is being issued",
+            Reason::Rotating => "the project's key is being replaced",
             Reason::Throttled => {
                 "the organization's budget of requests has no room at present, and this waits its turn"
             }
@@ -134,7 +139,10 @@ impl Reason {
             Reason::AdoptionMismatch => "spec.adopt names another project than this resource has",
             Reason::ProjectMissing => "the project was deleted at Composio",
             Reason::KeyUnavailable => "the project exists, but Composio does not issue a key for it",
-            Reason::KeyRejected => "Composio rejects the project's key",
+            Reason::KeyRejected => "Composio does not accept the project's key any more",
+            Reason::RotationNotEnabled => {
+                "the project's key has to be replaced, and Composio does not issue another one for this organization"
+            }
             Reason::SecretConflict => "a Secret of this name exists and is not this resource's",
             Reason::SecretRefused => "the API server refused the Secret",
             Reason::SettingsIncomplete => {
@@ -212,8 +220,12 @@ impl Reason {
             Reason::ProjectMissing => Some(
                 "set spec.onProjectMissing to Recreate to have it made anew with a new key, or delete the resource",
             ),
-            Reason::KeyUnavailable => Some("have key regeneration enabled for the organization at Composio"),
-            Reason::KeyRejected => Some("issue a new key for the project, or delete the project at Composio"),
+            Reason::KeyUnavailable | Reason::RotationNotEnabled => {
+                Some("have key regeneration enabled for the organization at Composio")
+            }
+            Reason::KeyRejected => Some(
+                "set spec.onInvalidKey to Regenerate to have a new key issued, which kills every other key of the project; or revoke the other keys in the Composio dashboard, so that with RegenerateIfNoneLeft nobody is hurt",
+            ),
             Reason::SecretConflict => Some("remove that Secret, or choose another spec.secret.name"),
             Reason::SecretRefused => Some("remove what refuses it, such as a quota or an admission policy"),
             Reason::SettingsIncomplete => {
@@ -263,6 +275,7 @@ impl Reason {
             | Reason::Creating
             | Reason::ResolvingOutcome
             | Reason::AcquiringKey
+            | Reason::Rotating
             | Reason::Throttled
             | Reason::AppliedAtCreation
             | Reason::Deleting
@@ -287,6 +300,7 @@ impl Reason {
                 | Reason::ProjectMissing
                 | Reason::KeyUnavailable
                 | Reason::KeyRejected
+                | Reason::RotationNotEnabled
                 | Reason::SecretConflict
                 | Reason::SettingsIncomplete
                 | Reason::SettingsUnavailable

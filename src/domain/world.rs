@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::budget::Room;
 use super::claim::{Owner, Published, Record};
 use super::drift::{DriftSpec, LookView};
@@ -61,6 +63,8 @@ pub struct OrganizationFacts {
     pub defaults: Settings,
     /// Whether its settings endpoint answers.
     pub settings_endpoint: Capability,
+    /// Whether Composio issues keys by regenerate.
+    pub regenerate_key: Capability,
     /// `spec.grants` and `spec.adoption`.
     pub permits: Permits,
     /// Base URL of the API.
@@ -69,15 +73,16 @@ pub struct OrganizationFacts {
     pub room: Room,
 }
 
-/// Whether the organization's settings endpoint answers (API 7.3).
+/// Whether Composio does something for an organization that it may not: answer settings (API 7.3), regenerate keys (API
+/// 5.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capability {
     /// Not tried yet, or too long ago.
     #[default]
     Unknown,
-    /// It answered.
+    /// It does.
     Available,
-    /// It is gone; not tried again for hours.
+    /// It does not; not tried again for hours.
     Unavailable,
     /// It was gone when it was tried last, hours ago: whoever needs it may try again.
     Doubtful,
@@ -88,6 +93,29 @@ impl Capability {
     pub fn is_gone(self) -> bool {
         matches!(self, Capability::Unavailable | Capability::Doubtful)
     }
+}
+
+/// `spec.onInvalidKey`: what happens when Composio does not accept the project's key any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InvalidKeyPolicy {
+    /// Replace it where the project has no other key, so that nobody can be hurt; otherwise say so.
+    #[default]
+    RegenerateIfNoneLeft,
+    /// Replace it, and kill every other key of the project with it.
+    Regenerate,
+    /// Say so and wait for a person.
+    Report,
+}
+
+/// What a spec says of an invalid key, and whether there is reason to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyHealth {
+    /// `spec.onInvalidKey`.
+    pub on_invalid: InvalidKeyPolicy,
+    /// Somebody asked for a look.
+    pub is_asked: bool,
+    /// The status says that something is wrong with the key: a hint, which costs a look and decides nothing.
+    pub is_reported: bool,
 }
 
 /// What happens to project and Secret when the resource is deleted.
@@ -117,6 +145,8 @@ pub struct Desired {
     pub organization_id: Option<OrganizationId>,
     /// Whether its settings endpoint answers.
     pub settings_endpoint: Capability,
+    /// Whether Composio issues keys by regenerate.
+    pub regenerate_key: Capability,
     /// Full name of the project.
     pub project_name: ProjectName,
     /// Managed members: the project's over the organization's defaults.
@@ -135,6 +165,8 @@ pub struct Desired {
     pub deletion_policy: DeletionPolicy,
     /// What is asked and permitted about taking over.
     pub take_over: TakeOver,
+    /// What is asked about the health of the key.
+    pub key_health: KeyHealth,
 }
 
 /// The claim of the wanted project.
@@ -197,6 +229,31 @@ pub enum KeyCheck {
     Rejected(String),
 }
 
+/// What a read by id shows of the keys of a project whose key in the claim was rejected: the second witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysSeen {
+    /// It does not know the project.
+    NoProject,
+    /// The living keys.
+    Listed {
+        /// The claim's.
+        own: OwnKey,
+        /// Birth of each of the others.
+        others: Vec<Timestamp>,
+    },
+}
+
+/// What the second witness says of the claim's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnKey {
+    /// It is not listed any more.
+    Unlisted,
+    /// It is listed, and rejected once more: nothing is decided.
+    Listed,
+    /// It is listed, and Composio says that it has expired.
+    Expired,
+}
+
 /// What this pass has already done; forgotten at its end.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Pass {
@@ -212,6 +269,8 @@ pub struct Pass {
     pub drifted: Settings,
     /// The claim's key.
     pub key: KeyCheck,
+    /// The project's keys, where that of the claim was rejected.
+    pub keys: Option<KeysSeen>,
     /// A remote mutation or a write of the Secret has happened.
     pub has_mutated: bool,
     /// Version of the Secret whose unproven key has turned out not to be a living key of the project.
@@ -224,6 +283,30 @@ impl Pass {
     /// Composio has shown the settings, or refused to change them: what differs now stays so until somebody acts.
     pub fn has_looked_at_settings(&self) -> bool {
         self.settings != SettingsView::Unseen && self.key == KeyCheck::Lives
+    }
+
+    /// Notes an answer to regenerate. What was seen of the key before is about another one, if there is a new one.
+    pub fn asked_for_key(&mut self, is_refused: bool) {
+        self.is_key_refused = is_refused;
+        if !is_refused {
+            self.key = KeyCheck::Unseen;
+            self.keys = None;
+            self.settings = SettingsView::Unseen;
+        }
+    }
+
+    /// Notes what the second witness about a rejected key has shown; `lives`: that the key works after all.
+    pub fn saw_keys(&mut self, keys: KeysSeen, lives: bool) {
+        self.keys = Some(keys);
+        if !lives {
+            return;
+        }
+        self.key = KeyCheck::Lives;
+        if let SettingsView::Failed(failure) = &mut self.settings
+            && failure.reason == Reason::KeyRejected
+        {
+            *failure = Failure::transient(failure.detail.clone());
+        }
     }
 
     /// Notes what a call about the settings has shown, and what that says of the key.
@@ -263,6 +346,8 @@ pub struct World {
     pub unproven_key: Option<String>,
     /// A Secret of ours of another name than the wanted one, which the claim does not know yet.
     pub earlier: Option<Published>,
+    /// This process has seen the claim's key rejected, and not working since.
+    pub is_key_suspected: bool,
     /// How long a Secret stays after `spec.secret.name` has changed.
     pub superseded_retention: Duration,
     /// Clocks for what is announced and unsettled.

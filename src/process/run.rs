@@ -36,7 +36,7 @@ use crate::controller::header::HEADER;
 use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::looks::Looks;
-use crate::controller::memory::{Absences, Failures, InFlight, Sightings, Waiters};
+use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
 use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
@@ -223,6 +223,8 @@ impl Operator {
             sightings: Sightings::default(),
             looks: Looks::default(),
             absences: Absences::default(),
+            key_suspicions: KeySuspicions::default(),
+            gaps: Gaps::default(),
             in_flight: InFlight::default(),
             waiters: Waiters::default(),
             publications: Publications::default(),

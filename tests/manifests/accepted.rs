@@ -156,6 +156,9 @@ fn projects() -> Vec<Value> {
         project(json!({"onProjectMissing": "Report"})),
         project(json!({"onDrift": "Correct"})),
         project(json!({"onDrift": "Report"})),
+        project(json!({"onInvalidKey": "RegenerateIfNoneLeft"})),
+        project(json!({"onInvalidKey": "Regenerate"})),
+        project(json!({"onInvalidKey": "Report"})),
         project(json!({"adopt": {"projectId": "pr_fFNjab93_ln9", "keySource": "Regenerate"}})),
         project(json!({"adopt": {"projectId": "-", "keySource": "Regenerate", "secretRef": null}})),
         project(json!({"adopt": {"projectId": "a", "keySource": "Secret", "secretRef": {"name": "old"}}})),
@@ -237,6 +240,7 @@ fn maximal() -> Value {
         "adopt": {"projectId": "a".repeat(128), "keySource": "Secret", "secretRef": {"name": name, "key": name}},
         "onProjectMissing": "Recreate",
         "onDrift": "Report",
+        "onInvalidKey": "RegenerateIfNoneLeft",
         "settings": every_setting(),
         "secret": {
             "name": name,

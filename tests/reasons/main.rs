@@ -49,7 +49,7 @@ async fn settings_that_fail_for_a_while_are_a_transient_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_composio_rejects_while_its_project_is_there_is_reported_and_not_replaced() {
+async fn a_key_that_composio_rejects_and_still_lists_is_not_judged() {
     let world = World::start().await;
     let organization = world.organization.id.clone();
     world.apply("shop", json!({})).await;
@@ -60,7 +60,7 @@ async fn a_key_that_composio_rejects_while_its_project_is_there_is_reported_and_
     // A key that was issued a moment ago may not be known everywhere yet; this one is older.
     world.control.set_modes(&organization, |modes| modes.clock_skew_milliseconds += 120_000);
     world.apply("shop", json!({"settings": {"displayName": "Shop"}})).await;
-    world.not_ready("shop", "KeyRejected").await;
+    world.not_ready("shop", "TransientFailure").await;
     assert_eq!(world.control.count(&organization, Operation::Regenerate), 0, "a key was replaced");
     world.control.clear_faults(&organization);
     world.poke("shop").await;

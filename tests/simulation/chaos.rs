@@ -1,8 +1,9 @@
 //! What goes wrong, and what people do, at moments that nobody chose: users, third parties at Composio, processes.
 
+use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::settings::{Member, Settings};
 use composio_operator::domain::takeover::MissingPolicy;
-use composio_operator::domain::world::DeletionPolicy;
+use composio_operator::domain::world::{DeletionPolicy, InvalidKeyPolicy};
 use serde_json::json;
 
 use crate::cluster::{Key, NAMES, NAMESPACES, Spec};
@@ -17,6 +18,12 @@ const PROJECTS: [&str; 4] = ["prod-shop", "prod-pair-0", "prod-own-1", "prod-boo
 const SECRETS: usize = 3;
 const POLICIES: [DeletionPolicy; 4] =
     [DeletionPolicy::Retain, DeletionPolicy::Retain, DeletionPolicy::Delete, DeletionPolicy::DeleteAndRevoke];
+const ON_INVALID: [InvalidKeyPolicy; 4] = [
+    InvalidKeyPolicy::RegenerateIfNoneLeft,
+    InvalidKeyPolicy::RegenerateIfNoneLeft,
+    InvalidKeyPolicy::Regenerate,
+    InvalidKeyPolicy::Report,
+];
 /// Kinds of settings, see `driver::settings`.
 const SETTINGS: usize = 4;
 
@@ -25,6 +32,7 @@ pub(crate) fn act(realm: &mut Realm) {
     match (realm.dice.below(40), realm.weather.bias) {
         (0..=9, Bias::Stops) => stop(realm),
         (0..=9, Bias::Withdrawals) => withdraw(realm),
+        (0..=9, Bias::Keys) => keys(realm),
         (0..=9, Bias::Strangers) | (21..=25, _) => third_party(realm),
         (0..=20, _) => user(realm),
         (26, _) => mode(realm),
@@ -45,6 +53,7 @@ fn spec(realm: &mut Realm, key: Key) -> Spec {
         suspend: dice.once_in(12),
         policy: *dice.pick(&POLICIES).unwrap(),
         on_missing: if dice.once_in(2) { MissingPolicy::Recreate } else { MissingPolicy::Report },
+        on_invalid: *dice.pick(&ON_INVALID).unwrap(),
     }
 }
 
@@ -81,7 +90,7 @@ fn user(realm: &mut Realm) {
                 }
             });
         }
-        17 => drop(realm.cluster.write_status(key, None, None, None)),
+        17 => drop(realm.cluster.write_status(key, None, None, None, false)),
         18 if realm.dice.once_in(3) => end_namespace(realm, key.0),
         19..=21 if realm.cluster.namespace_uid(key.0).is_none() => {
             realm.count("a namespace was made again");
@@ -95,7 +104,7 @@ fn user(realm: &mut Realm) {
 
 fn edit(realm: &mut Realm, key: Key) {
     let wanted = spec(realm, key);
-    let kind = realm.dice.below(6);
+    let kind = realm.dice.below(7);
     realm.tell(|| format!("a user edits {key:?}, {kind}: {wanted:?}"));
     let found = realm.cluster.resources.get(&key);
     let leaving =
@@ -110,6 +119,7 @@ fn edit(realm: &mut Realm, key: Key) {
         2 => spec.settings = wanted.settings,
         3 => spec.secret = wanted.secret,
         4 => spec.policy = wanted.policy,
+        5 => spec.on_invalid = wanted.on_invalid,
         // The name of the project cannot be changed: the API server refuses it.
         _ => spec.on_missing = wanted.on_missing,
     });
@@ -159,9 +169,7 @@ fn third_party(realm: &mut Realm) {
         }
         (8 | 9, Some(id)) => {
             let revokes = realm.dice.once_in(2);
-            realm.count("somebody else changed keys");
-            realm.tell(|| format!("somebody else changes keys of {name} {id}, revokes: {revokes}"));
-            realm.remote.third_changes_keys(&id, now, revokes);
+            change_keys(realm, &id, revokes);
         }
         (10, Some(id)) => {
             if let Some(project) = realm.remote.get_mut(&id) {
@@ -171,6 +179,33 @@ fn third_party(realm: &mut Realm) {
         }
         _ => {}
     }
+}
+
+/// Somebody else makes a further key of a project, or revokes all of them. What no claim has is touched by that, and not
+/// ours any more as far as the API shows.
+fn change_keys(realm: &mut Realm, id: &ProjectId, revokes: bool) {
+    let is_claimed = realm.claim_of(id).is_some();
+    realm.count("somebody else changed keys");
+    realm.tell(|| format!("somebody else changes keys of {id}, revokes: {revokes}"));
+    let now = realm.now;
+    realm.remote.third_changes_keys(id, now, revokes, !is_claimed);
+}
+
+/// Keys of a project that a resource has are changed, and that is noticed at once.
+fn keys(realm: &mut Realm) {
+    let owned = realm.cluster.claims.values().filter(|record| record.key.is_some());
+    let owned: Vec<_> = owned.map(|record| record.claim.owner().uid.clone()).collect();
+    let Some(uid) = realm.dice.pick(&owned).cloned() else { return user(realm) };
+    let record = realm.cluster.claims.values().find(|record| record.claim.owner().uid == uid);
+    let id = record.and_then(|record| record.claim.project_id().cloned());
+    let key = realm.cluster.resources.iter().find(|(_, found)| found.uid == uid).map(|(key, _)| *key);
+    let (Some(id), Some(key)) = (id, key) else { return user(realm) };
+    match realm.dice.below(4) {
+        0 => change_keys(realm, &id, false),
+        1 | 2 => change_keys(realm, &id, true),
+        _ => {}
+    }
+    realm.cluster.ask(key);
 }
 
 /// The organization changes.
@@ -263,6 +298,11 @@ pub(crate) fn calm(realm: &mut Realm) {
         if realm.cluster.namespace_uid(namespace).is_none() {
             realm.cluster.make_namespace(namespace);
         }
+    }
+    // No look at keys has a schedule here; projects that are gone are not looked for.
+    let staying = realm.cluster.resources.iter().filter(|(_, found)| !found.is_leaving);
+    for key in staying.map(|(key, _)| *key).collect::<Vec<_>>() {
+        realm.cluster.suspect_key(key);
     }
     start(realm);
 }

@@ -9,7 +9,7 @@ use composio_operator::domain::failure::Failure;
 use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::key::ApiKey;
 use composio_operator::domain::takeover::MissingPolicy;
-use composio_operator::domain::world::DeletionPolicy;
+use composio_operator::domain::world::{DeletionPolicy, InvalidKeyPolicy};
 
 use crate::realm::Time;
 
@@ -46,9 +46,11 @@ pub(crate) struct Spec {
     pub(crate) suspend: bool,
     pub(crate) policy: DeletionPolicy,
     pub(crate) on_missing: MissingPolicy,
+    pub(crate) on_invalid: InvalidKeyPolicy,
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Resource {
     pub(crate) uid: String,
     #[expect(clippy::struct_field_names, reason = "its name in the API")]
@@ -61,6 +63,8 @@ pub(crate) struct Resource {
     pub(crate) known_id: Option<ProjectId>,
     /// Somebody has asked for a look.
     pub(crate) is_doubted: bool,
+    /// The status says that something is wrong with the key.
+    pub(crate) is_reported: bool,
     /// Being deleted, while the finalizer is there.
     pub(crate) is_leaving: bool,
     pub(crate) has_finalizer: bool,
@@ -203,6 +207,7 @@ impl Cluster {
                 known_as: None,
                 known_id: None,
                 is_doubted: false,
+                is_reported: false,
                 is_leaving: false,
                 has_finalizer: false,
             },
@@ -215,6 +220,17 @@ impl Cluster {
             let mut resource = (**found).clone();
             resource.is_doubted = true;
             // As good as a change: the annotation is news to whoever watches.
+            resource.generation += 1;
+            resource.resource_version = self.next();
+            self.put(key, resource);
+        }
+    }
+
+    /// As after a status that says that something is wrong with the key.
+    pub(crate) fn suspect_key(&mut self, key: Key) {
+        if let Some(found) = self.resources.get(&key) {
+            let mut resource = (**found).clone();
+            resource.is_reported = true;
             resource.generation += 1;
             resource.resource_version = self.next();
             self.put(key, resource);
@@ -272,6 +288,7 @@ impl Cluster {
         version: Option<u64>,
         known_as: Option<String>,
         known_id: Option<ProjectId>,
+        is_reported: bool,
     ) -> Result<(), Refused> {
         let resource = self.resources.get(&key).ok_or(Refused::NotFound)?;
         if version.is_some_and(|version| version != resource.resource_version) {
@@ -281,6 +298,7 @@ impl Cluster {
         resource.known_as = known_as;
         resource.known_id = known_id;
         resource.is_doubted = false;
+        resource.is_reported = is_reported;
         resource.resource_version = self.next();
         self.put(key, resource);
         Ok(())

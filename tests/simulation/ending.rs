@@ -7,6 +7,7 @@ use composio_operator::domain::claim::{Phase, Record};
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::plan::Step;
 use composio_operator::domain::reason::Reason;
+use composio_operator::domain::world::InvalidKeyPolicy;
 
 use crate::cluster::{Key, Resource, resource_name};
 use crate::driver::settings_of;
@@ -51,6 +52,8 @@ fn named(outcome: &Outcome) -> &'static str {
         Outcome::Step(Step::Stall(Reason::SecretConflict, _)) => "an end: a foreign Secret",
         Outcome::Step(Step::Stall(Reason::RebindDenied, _)) => "an end: another namespace's claim",
         Outcome::Step(Step::Stall(Reason::KeyUnavailable, _)) => "an end: no key",
+        Outcome::Step(Step::Stall(Reason::KeyRejected, _)) => "an end: a dead key that is reported",
+        Outcome::Step(Step::Stall(Reason::RotationNotEnabled, _)) => "an end: a dead key that stays",
         Outcome::Step(Step::Stall(..)) => "an end: another stall",
         Outcome::Step(Step::Wait(Reason::ClaimHeld, ..)) => "an end: a claim that is held",
         Outcome::Step(Step::Wait(Reason::Suspended, ..)) => "an end: suspended",
@@ -94,8 +97,13 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
             Reason::RebindDenied => !is_mine && record.is_some(),
             Reason::KeyUnavailable => !realm.remote.can_regenerate,
             Reason::SettingsIncomplete | Reason::SettingsUnavailable => !realm.remote.has_settings,
-            // Also a key that came late, while the next regenerate may have killed it.
-            Reason::KeyRejected => is_excused || record.is_some_and(|record| record.claim.is_key_doubtful()),
+            Reason::KeyRejected => {
+                is_excused || record.is_some_and(|record| is_reported(realm, resource, record))
+            }
+            Reason::RotationNotEnabled => {
+                let key = record.and_then(|record| record.key.as_ref()).zip(project);
+                !realm.remote.can_regenerate && key.is_some_and(|(key, project)| !project.has_key(key))
+            }
             Reason::ProjectMissing => project.is_none_or(|project| !project.is_alive),
             _ => false,
         },
@@ -111,6 +119,18 @@ fn is_true(realm: &Realm, key: Key, resource: &Rc<Resource>, outcome: &Outcome) 
     }
 }
 
+/// The key is dead, and the spec does not want it replaced as things are.
+fn is_reported(realm: &Realm, resource: &Resource, record: &Record) -> bool {
+    let project = record.claim.project_id().and_then(|id| realm.remote.get(id));
+    let Some((project, key)) = project.zip(record.key.as_ref()) else { return false };
+    let is_wanted = match resource.spec.on_invalid {
+        InvalidKeyPolicy::Report => false,
+        InvalidKeyPolicy::Regenerate => true,
+        InvalidKeyPolicy::RegenerateIfNoneLeft => !project.has_foreign_key(realm.now),
+    };
+    !project.has_key(key) && !is_wanted
+}
+
 /// Claim, Secret and Composio have the same living key, and the settings are as wished.
 fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> bool {
     let secret = realm.cluster.secrets.get(&(key.0, resource.spec.secret));
@@ -119,7 +139,7 @@ fn is_done(realm: &Realm, key: Key, resource: &Resource, record: &Record) -> boo
     let project = record.claim.project_id().and_then(|id| realm.remote.get(id));
     let Some(project) = project else { return false };
     let settings = settings_of(resource.spec.settings);
-    let is_alive = project.has_key(claimed) || project.is_touched || record.claim.is_key_doubtful();
+    let is_alive = (project.has_key(claimed) && !record.claim.is_key_doubtful()) || project.is_touched;
     // What somebody else changes where nobody can look stays unseen.
     let is_set = settings.differing_from(&project.settings).is_empty()
         || project.is_touched

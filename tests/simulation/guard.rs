@@ -65,11 +65,19 @@ pub(crate) enum Guard {
     PolicyInForce,
     /// A resource that leaves waits for the outcome of its creation.
     LeavingSettle,
+    /// A key is dead only if its project does not list it either.
+    SecondWitness,
+    /// No key of somebody else is killed by default.
+    OthersKeys,
+    /// A key is replaced at most once per hour.
+    OncePerHour,
+    /// A replacement that was never answered keeps the next one's key in doubt.
+    ReplacementDoubt,
 }
 
 impl Guard {
     /// All of them.
-    pub(crate) const ALL: [Guard; 24] = [
+    pub(crate) const ALL: [Guard; 28] = [
         Guard::ClaimBeforeCall,
         Guard::CompareAndSwap,
         Guard::SendGate,
@@ -94,6 +102,10 @@ impl Guard {
         Guard::EarlierDeletion,
         Guard::LeavingSettle,
         Guard::PolicyInForce,
+        Guard::SecondWitness,
+        Guard::OthersKeys,
+        Guard::OncePerHour,
+        Guard::ReplacementDoubt,
     ];
 
     /// The kind of trouble in which its absence shows soonest.
@@ -108,6 +120,9 @@ impl Guard {
             | Guard::KeySettle
             | Guard::DoubtfulKey => Bias::LostAnswers,
             Guard::Untouched | Guard::Window => Bias::Strangers,
+            Guard::SecondWitness | Guard::OthersKeys | Guard::OncePerHour | Guard::ReplacementDoubt => {
+                Bias::Keys
+            }
             _ => Bias::None,
         }
     }

@@ -7,12 +7,14 @@ use composio_operator::domain::claim::{Claim, Origin, Phase, Purpose, Record};
 use composio_operator::domain::condition::Outcome;
 use composio_operator::domain::evidence::in_window;
 use composio_operator::domain::ids::ProjectId;
+use composio_operator::domain::key::ApiKey;
 use composio_operator::domain::plan::{Action, Step};
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::settings::Settings;
-use composio_operator::domain::world::{DeletionPolicy, Desired, World};
+use composio_operator::domain::world::{DeletionPolicy, Desired, InvalidKeyPolicy, World};
 
 use crate::cluster::{Key, Resource, Secret, SecretKey, resource_name};
+use crate::driver::PASS_DEADLINE;
 use crate::process::{GATE, SETTLE};
 use crate::realm::{Realm, Time, timestamp};
 use crate::remote::{Maker, Mutation, Project};
@@ -112,13 +114,18 @@ fn action(realm: &mut Realm, desired: &Desired, world: &World, action: &Action) 
         }
         Action::AcquireKey { claim, .. } => {
             // One that was announced before is finished.
-            let is_first = claim.rotation().is_none_or(|rotation| !rotation.is_doubtful);
+            let is_first = claim.rotation().is_none_or(|rotation| rotation.doubtful_since.is_none());
             let was_announced = matches!(&world.claim,
                 composio_operator::domain::world::ClaimView::Present(record) if record.claim.is_key_announced());
             realm.law(
                 !is_suspended || was_announced || !is_first,
                 "a suspended resource starts no regenerate",
             );
+            if let composio_operator::domain::world::ClaimView::Present(record) = &world.claim
+                && record.key.is_some()
+            {
+                replaced(realm, desired, world, record);
+            }
         }
         Action::DeleteUnusable(claim) => {
             realm.law(!is_suspended, "a suspended resource starts no deletion");
@@ -134,6 +141,27 @@ fn action(realm: &mut Realm, desired: &Desired, world: &World, action: &Action) 
         }
         _ => {}
     }
+}
+
+/// A key that a claim has is about to be replaced.
+fn replaced(realm: &mut Realm, desired: &Desired, world: &World, record: &Record) {
+    let (claim, health) = (&record.claim, &desired.key_health);
+    let is_open = claim.is_key_doubtful();
+    realm.law(
+        is_open || health.on_invalid != InvalidKeyPolicy::Report,
+        "what is only to be reported is not replaced",
+    );
+    let last = claim.last_rotation().map(|(last, _)| world.settling.now.duration_since(last.started_time));
+    realm.law(is_open || last.is_none_or(|age| age.as_secs() >= 3600), "a key is replaced once per hour");
+    // What was made since the look is nobody's fault, and a single key may be the one that was never answered.
+    let before = realm.now - PASS_DEADLINE;
+    let project = claim.project_id().and_then(|id| realm.remote.get(id));
+    let is_hurt =
+        project.is_some_and(|found| found.has_foreign_key(before) && (!is_open || found.keys.len() > 1));
+    realm.law(
+        !is_hurt || health.on_invalid == InvalidKeyPolicy::Regenerate,
+        "no key of somebody else is killed by default",
+    );
 }
 
 fn wanted_only(realm: &mut Realm, desired: &Desired, sent: Option<&Settings>) {
@@ -181,8 +209,14 @@ pub(crate) fn sent(
             let is_announced = was_announced(realm, "key");
             realm.law(is_announced, "no regenerate without its announcement in a claim");
             realm.law(realm.is_ours(id), "no key of somebody else's project is replaced");
-            let is_stored = realm.claim_of(id).is_some_and(|record| record.key.is_some());
-            realm.law(!is_stored, "no key that a claim holds is replaced");
+            let project = realm.remote.get(id);
+            let lives = |key: &ApiKey| project.is_some_and(|project| project.has_key(key));
+            let is_living = realm.claim_of(id).is_some_and(|record| record.key.as_ref().is_some_and(lives));
+            // While an earlier one may still be answered, its key may come at any moment.
+            let is_first = announced.is_some_and(|(record, _)| {
+                record.claim.rotation().is_none_or(|rotation| rotation.doubtful_since.is_none())
+            });
+            realm.law(!is_living || !is_first, "no living key that a claim holds is replaced");
         }
         Mutation::Delete(id) => {
             realm.count("a deletion was sent");
@@ -307,6 +341,13 @@ fn changed(realm: &mut Realm, before: &Record, after: &Record) {
         let is_same = uid.is_none_or(|uid| uid == old.namespace_uid);
         realm.law(is_same, "a claim goes to its own namespace only");
     }
+    if before.claim.phase() == Phase::Deleting && after.claim.phase() != Phase::Deleting {
+        let open = realm.remote.pending.iter();
+        let is_open = open.map(|request| &request.mutation).any(
+            |mutation| matches!(mutation, Mutation::Delete(id) if before.claim.project_id() == Some(id)),
+        );
+        realm.law(!is_open, "a deletion that may still be carried out is not taken back");
+    }
     if after.claim.project_id().is_none() {
         let project = before.claim.project_id().and_then(|id| realm.remote.get(id));
         let lives = project.is_some_and(|project| project.is_alive);
@@ -338,7 +379,9 @@ pub(crate) fn claim_removed(realm: &mut Realm, seen: &Record) {
             && !found.is_touched
             && found.maker == Maker::Claim(seen.uid.clone())
     });
-    realm.law(!is_left, "a claim is removed only when nothing has come of it");
+    // Nothing is known of a name whose project was mistaken for ours.
+    let is_mistaken = realm.laws.mistaken.contains(name);
+    realm.law(!is_left || is_mistaken, "a claim is removed only when nothing has come of it");
     let is_open = realm.remote.pending.iter().any(
         |request| matches!(&request.mutation, Mutation::Create { claim_uid, .. } if *claim_uid == seen.uid),
     );

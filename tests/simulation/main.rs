@@ -30,7 +30,7 @@ const LENGTH: u64 = 1_600;
 const STEPS: u64 = 1_000_000;
 
 /// How often at least each of these happens in a million steps. Where one becomes rare, the laws about it say little.
-const FLOORS: [(&str, u64); 22] = [
+const FLOORS: [(&str, u64); 24] = [
     ("a 409 beside an open attempt", 1),
     ("a Secret that was renamed away was removed", 1),
     ("a claim was removed", 40),
@@ -44,6 +44,8 @@ const FLOORS: [(&str, u64); 22] = [
     ("a deletion by policy was sent", 400),
     ("a deletion with revocation was announced", 200),
     ("a lost answer", 300),
+    ("a key was replaced", 60),
+    ("a replacement was repeated", 10),
     ("a policy was withdrawn while its resource was being deleted", 20),
     ("a process was stopped for a while", 1_000),
     ("a project found by evidence", 150),

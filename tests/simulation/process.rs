@@ -56,6 +56,10 @@ pub(crate) struct Process {
     pub(crate) running_claims: BTreeSet<String>,
     pub(crate) failures: BTreeMap<String, u32>,
     pub(crate) capability: Capability,
+    /// Whether Composio issues keys by regenerate.
+    pub(crate) regenerates: Capability,
+    /// Resources (UID) whose key was rejected; see `controller::memory::KeySuspicions`.
+    pub(crate) key_suspicions: BTreeSet<String>,
     /// No calls before this, after a 429.
     pub(crate) throttled_until: Time,
     /// Projects that were not found, since when.
@@ -93,6 +97,8 @@ impl Process {
             running_claims: BTreeSet::new(),
             failures: BTreeMap::new(),
             capability: Capability::Unknown,
+            regenerates: Capability::Unknown,
+            key_suspicions: BTreeSet::new(),
             throttled_until: 0,
             absences: BTreeMap::new(),
             begun: now,

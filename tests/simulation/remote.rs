@@ -48,6 +48,8 @@ pub(crate) struct Project {
     listed_until: Time,
     pub(crate) is_used: bool,
     pub(crate) keys: Vec<(ApiKey, Time)>,
+    /// Those of them that somebody else made.
+    foreign: Vec<(ApiKey, Time)>,
     pub(crate) settings: Settings,
     /// Somebody else has made or revoked keys of it, used it or deleted it.
     pub(crate) is_touched: bool,
@@ -62,6 +64,11 @@ impl Project {
 
     pub(crate) fn has_key(&self, key: &ApiKey) -> bool {
         self.is_alive && self.keys.iter().any(|(known, _)| known.is(key))
+    }
+
+    /// Somebody else has a key of it that works, and that was made before this time.
+    pub(crate) fn has_foreign_key(&self, before: Time) -> bool {
+        self.foreign.iter().any(|(key, born)| *born < before && self.has_key(key))
     }
 
     fn is_listed(&self, now: Time) -> bool {
@@ -241,6 +248,7 @@ impl Remote {
             listed_until: 0,
             is_used: false,
             keys: vec![(key, now)],
+            foreign: Vec::new(),
             settings: born_settings(),
             is_touched: false,
             is_mistaken: false,
@@ -341,14 +349,15 @@ impl Remote {
     }
 
     /// Somebody makes a further key of a project, or revokes all of them.
-    pub(crate) fn third_changes_keys(&mut self, id: &ProjectId, now: Time, revokes: bool) {
+    pub(crate) fn third_changes_keys(&mut self, id: &ProjectId, now: Time, revokes: bool, touches: bool) {
         let key = self.new_key();
         if let Some(project) = self.get_mut(id) {
-            project.is_touched = true;
+            project.is_touched |= touches;
             if revokes {
                 project.keys.clear();
             } else {
-                project.keys.push((key, now));
+                project.keys.push((key.clone(), now));
+                project.foreign.push((key, now));
             }
         }
     }

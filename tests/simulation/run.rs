@@ -21,7 +21,7 @@ const CHAOS: [u32; 4] = [10, 20, 40, 80];
 /// Steps from one ending to the next trouble.
 const STRETCH: u64 = 900;
 /// How long the ending takes.
-const CALM: Time = 70 * MINUTE;
+const CALM: Time = 100 * MINUTE;
 /// At its end nothing is written for so long.
 const QUIET: Time = 20 * MINUTE;
 /// Most steps of an ending.

@@ -19,6 +19,8 @@ pub(crate) enum Bias {
     LostAnswers,
     /// Somebody else makes and deletes projects of our names.
     Strangers,
+    /// Somebody else makes and revokes keys of our projects.
+    Keys,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,7 @@ impl Weather {
             Bias::Overlooking,
             Bias::LostAnswers,
             Bias::Strangers,
+            Bias::Keys,
         ];
         Self { mildness: *dice.pick(&[1, 1, 2, 4, 8]).unwrap(), bias: *dice.pick(&biases).unwrap() }
     }

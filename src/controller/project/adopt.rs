@@ -227,6 +227,10 @@ impl Work<'_> {
             return Err(Failure::bug("a look for a project without its id"));
         };
         let (context, organization) = (self.context, self.organization);
+        let whose = ObjectRef::new(&self.desired.name).within(&self.desired.namespace);
+        if context.awaits_list(organization, id, &whose) {
+            return Ok((id.clone(), Presence::Unclear));
+        }
         let client = match self.desired.take_over.spec.suspicion {
             Suspicion::Asked => organization.client.clone(),
             Suspicion::None | Suspicion::Reported => organization.client.observing(),
@@ -239,7 +243,6 @@ impl Work<'_> {
         if !organization.proves_absence(&record.claim) {
             return Err(Failure::transient(NO_PROOF));
         }
-        let whose = ObjectRef::new(&self.desired.name).within(&self.desired.namespace);
         let presence = context.listed_presence(organization, id, whose);
         warn!(project.id = %id, ?presence, "the read by id does not know the project");
         Ok((id.clone(), presence))

@@ -8,7 +8,7 @@ use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
-use crate::domain::world::{Capability, KeyCheck, Pass, SettingsView};
+use crate::domain::world::{Capability, Pass, SettingsView};
 
 impl Work<'_> {
     fn key(&self) -> Result<&ApiKey, Failure> {
@@ -66,29 +66,6 @@ impl Work<'_> {
                 })
             }
         }
-    }
-
-    /// Where no settings can be read, another call shows whether the key lives (API 8).
-    pub(super) async fn prove_own_key(&self, pass: &mut Pass) -> Result<(), Failure> {
-        let proof = self.organization.client.observing().prove_key(self.key()?).await;
-        if !matches!(proof, Err(CallError::Throttled(_))) {
-            self.context.looks.looked(&self.desired.uid);
-        }
-        match proof {
-            // A key that may not do this is known.
-            Ok(()) | Err(CallError::Forbidden(_) | CallError::Credential(CredentialProblem::Scope, _)) => {
-                pass.key = KeyCheck::Lives;
-            }
-            Err(CallError::Credential(CredentialProblem::ProjectKey, words)) => {
-                pass.saw_settings(SettingsView::Failed(self.rejected(words)?));
-            }
-            Err(CallError::Credential(CredentialProblem::Address, words)) => {
-                let failure = Failure::terminal(Reason::AddressNotAllowed, words);
-                pass.saw_settings(SettingsView::Failed(failure));
-            }
-            Err(error) => pass.saw_settings(SettingsView::Failed(Failure::transient(error.to_string()))),
-        }
-        Ok(())
     }
 
     /// Tells an endpoint that is gone from a key that is dead and from a passing fault (API 7.3).
@@ -152,9 +129,10 @@ impl Work<'_> {
                 }
                 Err(error) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
             },
-            Err(CallError::Credential(CredentialProblem::ProjectKey, words)) => {
-                Ok(SettingsView::Failed(self.rejected(words)?))
-            }
+            Err(CallError::Credential(
+                CredentialProblem::ProjectKey | CredentialProblem::ExpiredProjectKey,
+                words,
+            )) => Ok(SettingsView::Failed(self.rejected(words)?)),
             Err(_) => Ok(SettingsView::Failed(Failure::transient(error.to_string()))),
         }
     }

@@ -53,7 +53,7 @@ pub(super) async fn execute(
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
-            pass.is_key_refused = work.acquire_key(&claim, attempt).await?;
+            pass.asked_for_key(work.acquire_key(&claim, attempt).await?);
             Ok(())
         }
         Action::DeleteUnusable(claim) => {
@@ -77,20 +77,33 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings { is_routine } => work.look_at_settings(pass, is_routine).await,
-        Action::ProveOwnKey => work.prove_own_key(pass).await,
+        Action::ReadSettings { is_routine } => {
+            work.begin_look();
+            work.look_at_settings(pass, is_routine).await?;
+            work.note_key(&pass.key);
+            Ok(())
+        }
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);
+            work.note_key(&pass.key);
             Ok(())
         }
         Action::PublishSecret => {
             pass.has_mutated = true;
             let written = publish(context, desired, work.record()?, secret.as_ref()).await?;
+            work.close_gap()?;
             return Ok(Kept { claim: Some(world.claim), secret: Some(written).into() });
         }
         Action::ProveKey => {
             pass.disproved = work.prove_key(unproven_key).await?;
+            Ok(())
+        }
+        Action::ProveOwnKey { is_routine } => work.look_at_key(pass, is_routine).await,
+        Action::ReadKeys => {
+            let (keys, lives) = work.read_keys().await?;
+            pass.saw_keys(keys, lives);
+            work.note_key(&pass.key);
             Ok(())
         }
         Action::RemoveSuperseded(old, claim) => {
@@ -123,7 +136,7 @@ pub(super) struct Work<'a> {
     pub(super) world: &'a World,
 }
 
-fn project_id(claim: &Claim) -> Result<ProjectId, Failure> {
+pub(super) fn project_id(claim: &Claim) -> Result<ProjectId, Failure> {
     claim.project_id().cloned().ok_or_else(|| Failure::bug("a claim without its project"))
 }
 
@@ -159,7 +172,7 @@ impl Work<'_> {
     /// Claim, call, claim: the frame of every mutation. The claim is written with its announcement; `work` then sends
     /// and settles in a task of its own. The gate counts from the look that dates the announcement, so that a process that
     /// was stopped anywhere between them does not send: its project would be born outside its window.
-    async fn announced<W>(
+    pub(super) async fn announced<W>(
         &self,
         claim: &Claim,
         attempt: u32,
@@ -232,48 +245,6 @@ impl Work<'_> {
     pub(super) async fn recent_listing(&self) -> Result<Arc<Listing>, CallError> {
         let since = BootInstant::now().earlier(self.world.settling.settle / 8);
         self.organization.listed(since).await
-    }
-
-    /// Returns whether Composio refuses to issue a key.
-    async fn acquire_key(&self, claim: &Claim, attempt: u32) -> Result<bool, Failure> {
-        let id = project_id(claim)?;
-        self.nobody_elses(claim).await?;
-        let regenerate = |settlement: Settlement, announced| async move {
-            let Organization { client, key, .. } = &*settlement.organization;
-            let result = client.regenerate_key(key, announced, &id).await;
-            match &result {
-                Ok(answer) => settlement.absorb(answer, None).await,
-                // One witness alone never decides that something is gone.
-                Err(CallError::NotFound(_)) => {
-                    let proves = settlement.organization.proves_absence(&settlement.announced.claim);
-                    settlement
-                        .key_refused(proves && settlement.organization.is_gone(&id).await.unwrap_or(false))
-                        .await;
-                }
-                Err(error) if error.is_definite() => settlement.key_refused(false).await,
-                Err(_) => {}
-            }
-            result.err()
-        };
-        match self.announced(claim, attempt, regenerate).await? {
-            None => {
-                self.can_regenerate(true);
-                Ok(false)
-            }
-            Some(CallError::Forbidden(_)) => {
-                self.can_regenerate(false);
-                Ok(true)
-            }
-            // Gone, or so young that it is not known everywhere yet: the claim says which. Not asked again at once.
-            Some(error) => Err(self.failure(error)),
-        }
-    }
-
-    /// What is new of it is shown on the organization.
-    fn can_regenerate(&self, can: bool) {
-        if self.organization.capabilities.regenerate_key.set(can) {
-            self.context.wake_organization(&self.organization.name);
-        }
     }
 
     async fn delete(&self, claim: &Claim) -> Result<(), Failure> {

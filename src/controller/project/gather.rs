@@ -178,6 +178,7 @@ pub(super) async fn gather(
         secret: view,
         unproven_key: unproven_key.as_ref().map(|found| found.version.clone()),
         earlier: earlier(&api, desired, mine, known.bound_to).await?,
+        is_key_suspected: context.key_suspicions.has(&desired.uid),
         superseded_retention: context.superseded_retention,
         settling,
         look: context.looks.view(desired, known.settings_interval),

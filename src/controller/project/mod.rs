@@ -6,6 +6,7 @@ mod apply_settings;
 mod delete;
 mod execute;
 mod gather;
+mod own_key;
 mod prove;
 mod publish;
 mod report;
@@ -84,6 +85,7 @@ fn deleted(context: &Context, object: &CachedProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
     context.looks.forget(&uid);
+    context.key_suspicions.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);
@@ -240,6 +242,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
         project_name,
         adopt,
         on_project_missing,
+        on_invalid_key,
         settings,
         on_drift,
         secret,
@@ -271,6 +274,7 @@ fn wish(object: &ComposioProject, scope: &Scope) -> Wish {
             on_missing: wish::on_missing(*on_project_missing),
             suspicion: wish::suspicion(object),
         },
+        key_health: wish::key_health(object, *on_invalid_key),
         known_as: status.map(|project| project.name.clone()),
         namespace,
         name,

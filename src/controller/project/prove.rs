@@ -40,7 +40,10 @@ pub(super) async fn prove(organization: &Organization, id: &ProjectId, candidate
     }
     match client.prove_key(candidate).await {
         Ok(()) => Proof::Lives,
-        Err(CallError::Credential(CredentialProblem::ProjectKey, _)) => Proof::Dead,
+        Err(CallError::Credential(
+            CredentialProblem::ProjectKey | CredentialProblem::ExpiredProjectKey,
+            _,
+        )) => Proof::Dead,
         Err(error @ CallError::Throttled(_)) => Proof::Unsure(error),
         // Whoever writes a Secret must not make the organization's own key look refused.
         Err(error) => {

@@ -15,7 +15,7 @@ use crate::controller::metrics::{Kind, PassOutcome};
 use crate::controller::status;
 use crate::crd::{
     Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, EffectiveStatus, KeyStatus,
-    ProjectStatus,
+    LastRotation, ProjectStatus,
 };
 use crate::domain::condition::{Known, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
@@ -127,6 +127,7 @@ fn status(
             deletion_policy: Some(deletion_policy),
             on_drift: Some(wish::on_drift(object.spec.on_drift).into()),
             on_project_missing: Some(wish::on_missing(object.spec.on_project_missing).into()),
+            on_invalid_key: Some(wish::on_invalid_key(object.spec.on_invalid_key).into()),
         }),
         drift: drift(facts, outcome, &before.drift),
         ..before.clone()
@@ -150,6 +151,9 @@ fn status(
             fingerprint: key.fingerprint.clone(),
             issued_time: key.issued_time,
         });
+        if let Some((rotation, reason)) = claim.last_rotation() {
+            after.last_rotation = Some(LastRotation { time: rotation.started_time, reason: reason.into() });
+        }
     }
     Some(after)
 }
@@ -188,6 +192,12 @@ async fn announce(
         return;
     };
     let was_ready = old.as_ref().is_some_and(|(was_ready, ..)| *was_ready);
+    if let Some(LastRotation { reason, .. }) =
+        after.last_rotation.as_ref().filter(|last| before.last_rotation.as_ref() != Some(*last))
+    {
+        let note = format!("the key was replaced ({reason:?}); every other key of the project is dead");
+        context.events.publish(object, true, Reason::Rotating, &note).await;
+    }
     let is_new_reason = old.as_ref().is_none_or(|(_, old_reason, _)| *old_reason != reason);
     let is_stalled = status::find(&after.conditions, "Stalled").is_some();
     if is_ready && !was_ready && reason == Reason::Reconciled.as_str() {

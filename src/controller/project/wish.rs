@@ -4,12 +4,13 @@ use kube::ResourceExt;
 
 use crate::controller::status;
 use crate::crd::{
-    AdoptSpec, ComposioProject, KeySourceSpec, OnDrift, OnProjectMissing, RECONCILE_ANNOTATION,
+    AdoptSpec, ComposioProject, KeySourceSpec, OnDrift, OnInvalidKey, OnProjectMissing, RECONCILE_ANNOTATION,
 };
 use crate::domain::drift::DriftPolicy;
 use crate::domain::ids::ProjectId;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{Adopt, KeySource, MissingPolicy, Suspicion};
+use crate::domain::world::{InvalidKeyPolicy, KeyHealth};
 
 /// Longest value of the annotation that is repeated in status.
 const LONGEST_REQUEST: usize = 256;
@@ -44,12 +45,16 @@ pub(super) fn on_drift(spec: Option<OnDrift>) -> DriftPolicy {
     }
 }
 
-/// Whether the settings are to be looked at now: somebody asks, or the status says that the key or the operator's address is
-/// refused, which only a look can end.
-pub(super) fn is_look_asked(object: &ComposioProject) -> bool {
+/// Whether the status says that something is wrong with the key, which only a look can end.
+fn is_key_reported(object: &ComposioProject) -> bool {
+    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
     let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
-    let is_refused = |reason: Reason| ready.is_some_and(|ready| ready.reason == reason.as_str());
-    is_asked(object) || is_refused(Reason::KeyRejected) || is_refused(Reason::AddressNotAllowed)
+    ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str()))
+}
+
+/// Whether the settings are to be looked at now: somebody asks, or the status says that something is wrong with the key.
+pub(super) fn is_look_asked(object: &ComposioProject) -> bool {
+    is_asked(object) || is_key_reported(object)
 }
 
 /// What the status says of settings that differ, for the present spec: reason and detail.
@@ -59,6 +64,20 @@ pub(super) fn trouble(object: &ComposioProject) -> Option<(Reason, String)> {
     let known = [Reason::SettingsNotApplied, Reason::SettingsUnavailable, Reason::Drifted];
     let reason = known.into_iter().find(|reason| is_current && synced.reason == reason.as_str())?;
     Some((reason, reason.detail(&synced.message)?.to_owned()))
+}
+
+/// `spec.onInvalidKey`, with its default.
+pub(super) fn on_invalid_key(spec: Option<OnInvalidKey>) -> InvalidKeyPolicy {
+    spec.map(Into::into).unwrap_or_default()
+}
+
+/// The same, and whether there is reason to look at the key.
+pub(super) fn key_health(object: &ComposioProject, spec: Option<OnInvalidKey>) -> KeyHealth {
+    KeyHealth {
+        on_invalid: on_invalid_key(spec),
+        is_asked: suspicion(object) == Suspicion::Asked,
+        is_reported: is_key_reported(object),
+    }
 }
 
 /// The annotation that asks for a look, as status repeats it.

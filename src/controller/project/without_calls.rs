@@ -88,6 +88,7 @@ fn desired(context: &Context, mut wish: Wish) -> Option<Desired> {
             template: "{name}".to_owned(),
             defaults: Settings::default(),
             settings_endpoint: Capability::Unknown,
+            regenerate_key: Capability::Unknown,
             base_url: String::new(),
             room: Room::default(),
             permits: Permits::default(),
@@ -106,6 +107,7 @@ fn facts(organization: &ComposioOrganization) -> OrganizationFacts {
         template: spec.project_name_template.clone().unwrap_or_else(|| "{name}".to_owned()),
         defaults: defaults.map(Settings::from).unwrap_or_default(),
         settings_endpoint: Capability::Unknown,
+        regenerate_key: Capability::Unknown,
         // As the client of this endpoint writes it.
         base_url: Url::parse(url)
             .map_or_else(|_| url.to_owned(), String::from)

@@ -148,8 +148,7 @@ proptest! {
         for (at, waiter) in told {
             let again = budget.permit(Lane::Work, &waiter, at);
             prop_assert!(again.is_ok(), "{waiter} is told once more to wait: {again:?}");
-            budget.answered(2_000, 2_000, MINUTE, at);
-            budget.configure(Some(ceiling));
+            budget.answered(20_000, 20_000, MINUTE, at);
         }
     }
 
@@ -204,6 +203,22 @@ fn a_429_pauses_all_until_it_says_and_then_one_looks() {
     assert_eq!(budget.throttled_calls(), 1);
     budget.throttled(None, now + seconds(40));
     assert_eq!(budget.paused_for(now + seconds(40)), Some(DEFAULT_PAUSE));
+}
+
+#[test]
+fn what_is_sent_as_late_as_it_may_be_does_not_break_the_ceiling_together_with_what_follows() {
+    for ceiling in [10, 60, 500, 2_500] {
+        let (mut budget, begun, late) = (budget(ceiling), seconds(1_000), seconds(5));
+        let mut sent = vec![begun + late; how_many(&mut budget, Lane::Urgent, 5_000, begun)];
+        sent.extend(vec![begun + late; how_many(&mut budget, Lane::Observe, 5_000, begun)]);
+        for now in (1..=65_000).step_by(5).map(|time| begun + milliseconds(time)) {
+            let calls =
+                how_many(&mut budget, Lane::Urgent, 3, now) + how_many(&mut budget, Lane::Observe, 3, now);
+            sent.extend(vec![now.max(begun + late); calls]);
+        }
+        let most = most_in_a_minute(sent);
+        assert!(most <= ceiling as usize && most * 10 >= ceiling as usize * 8, "{most} of {ceiling}");
+    }
 }
 
 #[test]

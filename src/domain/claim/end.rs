@@ -110,7 +110,7 @@ impl Claim {
         self.created_time = None;
         if let Some(rotation) = &mut self.rotation {
             rotation.stage = Stage::Withdrawn;
-            rotation.is_doubtful = false;
+            rotation.doubtful_since = None;
         }
         self.applied_settings = None;
         Ok(self)

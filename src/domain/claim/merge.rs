@@ -77,12 +77,21 @@ fn created(mut claim: Claim, attempt: u32, id: &ProjectId, time: jiff::Timestamp
     claim
 }
 
-/// The rotation of this answer is done; a later announcement stays.
+/// The key of this answer's replacement is stored; a later announcement stays. One that replaces another key is proven
+/// before it is done, and what was never answered before it stays in doubt; the first key of a project was asked for only
+/// when that was settled.
 fn regenerated(mut claim: Claim, attempt: u32, time: jiff::Timestamp) -> Claim {
-    if claim.rotation.as_ref().is_none_or(|rotation| rotation.attempt <= attempt) {
-        let started_time = claim.rotation.as_ref().map_or(time, |rotation| rotation.started_time);
-        claim.rotation = Some(Rotation { attempt, started_time, stage: Stage::Done, is_doubtful: false });
+    let last = claim.rotation.take_if(|rotation| rotation.attempt <= attempt);
+    if claim.rotation.is_some() {
+        return claim;
     }
+    let started_time = last.as_ref().map_or(time, |rotation| rotation.started_time);
+    let own = last.filter(|rotation| rotation.attempt == attempt);
+    let reason = own.as_ref().and_then(|rotation| rotation.reason);
+    let is_done = own.as_ref().is_some_and(|rotation| rotation.stage == Stage::Done);
+    let stage = if reason.is_some() && !is_done { Stage::Stored } else { Stage::Done };
+    let doubtful_since = own.and_then(|rotation| rotation.doubtful_since).filter(|_| reason.is_some());
+    claim.rotation = Some(Rotation { attempt, started_time, stage, reason, doubtful_since });
     claim
 }
 

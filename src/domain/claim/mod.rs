@@ -4,12 +4,12 @@
 mod end;
 mod merge;
 mod published;
+mod rotation;
 mod takeover;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use serde_json::Value;
 pub use self::end::{Deletion, DeletionOutcome, Purpose, Receipt};
 pub use self::merge::{Merge, merge};
 pub use self::published::{Published, Superseded};
+pub use self::rotation::{Rotation, RotationReason, Stage};
 use super::evidence::began_after;
 use super::ids::{OrganizationId, ProjectId, ProjectName, claim_name};
 use super::key::{ApiKey, KeyRecord};
@@ -75,32 +76,6 @@ pub struct Attempt {
     /// A later attempt was answered 409 while this one was open.
     #[serde(default)]
     pub conflict: bool,
-}
-
-/// The last key replacement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rotation {
-    /// Counted from 1.
-    pub attempt: u32,
-    /// Server time of the announcement.
-    pub started_time: Timestamp,
-    /// How far it is.
-    pub stage: Stage,
-    /// One before this was never answered: it may have been carried out, and any older key be dead.
-    #[serde(default)]
-    pub is_doubtful: bool,
-}
-
-/// How far a key replacement is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stage {
-    /// May have been sent; its answer is not in the claim.
-    Announced,
-    /// Its key is in the claim.
-    Done,
-    /// Taken back: refused, not sent, or for a project that is gone. It stays, so that no number is used twice.
-    Withdrawn,
 }
 
 /// What the API last accepted.
@@ -237,19 +212,9 @@ impl Claim {
         claim_name(&self.organization, &self.project_name)
     }
 
-    /// Something was announced that has to be finished.
+    /// Something was announced that has to be finished, or may still come to something.
     pub fn is_uncertain(&self) -> bool {
-        !self.attempts.is_empty() || self.is_key_announced() || self.phase == Phase::Deleting
-    }
-
-    /// A regenerate may have been carried out whose answer is not here: a key older than it may be dead.
-    pub fn is_key_doubtful(&self) -> bool {
-        self.is_key_announced() || self.rotation.as_ref().is_some_and(|rotation| rotation.is_doubtful)
-    }
-
-    /// A regenerate may have been sent whose answer is not here.
-    pub fn is_key_announced(&self) -> bool {
-        self.rotation.as_ref().is_some_and(|rotation| rotation.stage == Stage::Announced)
+        !self.attempts.is_empty() || self.is_key_doubtful() || self.phase == Phase::Deleting
     }
 
     fn only_in(&self, phase: Phase, transition: &'static str) -> Result<(), Illegal> {
@@ -302,44 +267,6 @@ impl Claim {
         let youngest = self.attempts.iter().map(|attempt| attempt.number).max();
         self.attempts.retain(|attempt| Some(attempt.number) == youngest);
         self
-    }
-
-    /// `KeyPending`: announces a regenerate and returns its number.
-    pub fn announce_key(mut self, now: Timestamp) -> Result<(Self, u32), Illegal> {
-        self.only_in(Phase::KeyPending, "announce a key")?;
-        let last = self.rotation.as_ref();
-        let attempt = last.map_or(0, |rotation| rotation.attempt) + 1;
-        let is_doubtful =
-            last.is_some_and(|rotation| rotation.stage == Stage::Announced || rotation.is_doubtful);
-        self.rotation = Some(Rotation { attempt, started_time: now, stage: Stage::Announced, is_doubtful });
-        Ok((self, attempt))
-    }
-
-    fn announced_key(&mut self, attempt: u32) -> Option<&mut Rotation> {
-        let is_meant =
-            |rotation: &&mut Rotation| rotation.attempt == attempt && rotation.stage == Stage::Announced;
-        self.rotation.as_mut().filter(is_meant)
-    }
-
-    /// Any phase: a definite refusal, or not having been sent, takes that announcement back.
-    #[must_use]
-    pub fn key_refused(mut self, attempt: u32) -> Self {
-        if let Some(rotation) = self.announced_key(attempt) {
-            rotation.stage = Stage::Withdrawn;
-        }
-        self
-    }
-
-    /// Any phase: the regenerate of that announcement was answered 404. A project that was younger than `settle` may not
-    /// be known everywhere yet (API 16, 17), so that only the announcement is taken back; an older one is gone.
-    pub fn key_missed(mut self, attempt: u32, settle: Duration) -> Result<Self, Illegal> {
-        let born = self.created_time;
-        let is_old = self.announced_key(attempt).zip(born).is_some_and(|(rotation, born)| {
-            Duration::try_from(rotation.started_time.duration_since(born)).unwrap_or_default() >= settle
-        });
-        // Whether another one is made in place of an adopted project is `spec.onProjectMissing`'s to say.
-        let may_go = self.phase == Phase::KeyPending && self.origin != Some(Origin::Adopted);
-        if is_old && may_go { self.gone() } else { Ok(self.key_refused(attempt)) }
     }
 
     /// Any phase: another resource of the same name takes the claim over. Whether it may is the plan's to decide.

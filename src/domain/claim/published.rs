@@ -59,8 +59,8 @@ impl Claim {
 
 impl Record {
     /// `KeyPending`, `Owned`: the key of this project that was found in a Secret, and is proven to live, is taken up as
-    /// issued at `issued_time`. Whoever calls this has waited until no announced regenerate can come to anything any
-    /// more: then a living key shows that none has.
+    /// issued at `issued_time`. In `KeyPending`, whoever calls this has waited until no announced regenerate can come to
+    /// anything any more: then a living key shows that none has. In `Owned` what is in doubt stays so.
     pub fn taking_up(
         &self,
         key: &ApiKey,
@@ -68,15 +68,16 @@ impl Record {
         secret: &FingerprintKey,
     ) -> Result<Claim, Illegal> {
         let mut claim = self.claim.clone();
-        if claim.phase != Phase::Owned {
+        let had_none = claim.phase != Phase::Owned;
+        if had_none {
             claim.only_in(Phase::KeyPending, "take up a key that was found")?;
         }
         claim.phase = Phase::Owned;
         // A key that replaces another is never older: answers are ordered by this time.
         let issued_time = claim.key.as_ref().map_or(issued_time, |known| known.issued_time.max(issued_time));
         claim.key = Some(KeyRecord::new(key, issued_time, secret));
-        if let Some(rotation) = &mut claim.rotation {
-            rotation.is_doubtful = false;
+        if let Some(rotation) = claim.rotation.as_mut().filter(|_| had_none) {
+            rotation.doubtful_since = None;
             if rotation.stage == Stage::Announced {
                 rotation.stage = Stage::Withdrawn;
             }

@@ -71,7 +71,7 @@ impl Claim {
             if rotation.stage == Stage::Announced {
                 rotation.stage = Stage::Withdrawn;
             }
-            rotation.is_doubtful = false;
+            rotation.doubtful_since = None;
         }
         Ok(self)
     }

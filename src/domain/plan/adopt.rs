@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Action, Step, secret_conflict, suspended};
-use crate::domain::claim::{Claim, Illegal};
+use crate::domain::claim::{Claim, Illegal, Phase};
 use crate::domain::ids::ProjectId;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Seen};
@@ -139,7 +139,8 @@ pub(super) fn mismatch(desired: &Desired, claim: &Claim, step: Step) -> Step {
     let Some(adopt) = other.filter(|_| !desired.is_suspended) else {
         return step;
     };
-    let is_new_key = matches!(step, Step::Do(Action::AcquireKey { .. })) && !claim.is_key_announced();
+    let is_first_key = claim.phase() == Phase::KeyPending && !claim.is_key_announced();
+    let is_new_key = matches!(step, Step::Do(Action::AcquireKey { .. })) && is_first_key;
     if step != Step::Done && !is_new_key {
         return step;
     }

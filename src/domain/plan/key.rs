@@ -1,7 +1,7 @@
 //! From a known project to a known key.
 
 use super::{Action, Step, missing, preflight, secret, suspended};
-use crate::domain::claim::{Attempt, Claim, Illegal, Origin, Purpose};
+use crate::domain::claim::{Claim, Illegal, Origin, Purpose};
 use crate::domain::reason::Reason;
 use crate::domain::world::{Desired, SecretView, World};
 
@@ -16,9 +16,7 @@ pub(super) fn pending(desired: &Desired, world: &World, claim: &Claim) -> Result
     if let Some(rotation) = announced {
         // An earlier regenerate may still commit and would kill a key issued now. No workload has a key yet, so that
         // waiting until it is settled costs nothing.
-        let announced =
-            Attempt { number: rotation.attempt, started_time: rotation.started_time, conflict: false };
-        let left = world.settling.left(&[announced]);
+        let left = world.settling.left_of(rotation.started_time);
         if !left.is_zero() {
             return Ok(Step::Wait(Reason::AcquiringKey, String::new(), left));
         }

@@ -10,12 +10,13 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::json;
 
-use super::model::remote::{Endpoint, Look, Maker, Remote};
+use super::model::remote::{Endpoint, Look, Maker, Project, Remote};
 use super::model::{End, Event, Fault, Model, SETTLE, Secret};
 use super::{OrphanStep, Step};
 use crate::domain::drift::DriftPolicy;
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
+use crate::domain::world::InvalidKeyPolicy;
 
 /// Most looks until nothing changes any more: a settle time has about nine.
 const MOST_LOOKS: usize = 120;
@@ -69,6 +70,11 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Look::Claimed)
     ];
     let endpoint = prop_oneof![Just(Endpoint::Available), Just(Endpoint::Gone), Just(Endpoint::Ignores)];
+    let policy = prop_oneof![
+        2 => Just(InvalidKeyPolicy::RegenerateIfNoneLeft),
+        1 => Just(InvalidKeyPolicy::Regenerate),
+        1 => Just(InvalidKeyPolicy::Report)
+    ];
     prop_oneof![
         8 => (0..100_u8).prop_map(Event::Sleep),
         3 => Just(Event::Crash),
@@ -82,6 +88,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Recreate),
         2 => proptest::sample::select(Member::ALL.to_vec()).prop_map(Event::ThirdSets),
         1 => any::<bool>().prop_map(Event::Report),
+        2 => any::<bool>().prop_map(Event::ThirdChangesKeys),
+        1 => policy.prop_map(Event::OnInvalidKey),
+        2 => Just(Event::Asks),
         1 => Just(Event::Leaves),
         2 => Just(Event::Returns),
     ]
@@ -95,6 +104,21 @@ fn history(longest_lag: u8) -> impl Strategy<Value = History> {
     (0..=longest_lag, members, events, faults, proptest::bool::weighted(0.8)).prop_map(
         |(lag, members, events, faults, has_resource)| History { lag, members, events, faults, has_resource },
     )
+}
+
+/// The same, with the answer to the replacement of a revoked key lost.
+fn lost_replacement() -> impl Strategy<Value = History> {
+    (history(0), lost()).prop_map(|(mut history, lost)| {
+        let is_suspension = |event: &Option<Event>| matches!(event, Some(Event::Suspend(_)));
+        history.events.retain(|event| !is_suspension(event));
+        history.members.clear();
+        let events = [None, Some(Event::Sleep(70)), Some(Event::ThirdChangesKeys(true)), Some(Event::Asks)];
+        history.events.splice(0..0, events);
+        // Claim, call, answer, Secret; its record; proof, list of keys, claim.
+        let faults = std::iter::repeat_n(Fault::None, 8).chain([lost]);
+        history.faults.splice(0..0, faults);
+        history
+    })
 }
 
 pub(super) fn settings(members: &[Member]) -> Settings {
@@ -122,6 +146,7 @@ fn lived(history: &History, refuses_twins: bool) -> (Model, End) {
     }
     model.faults_stop();
     model.event(&Event::Suspend(false));
+    model.event(&Event::Asks);
     model.event(if history.has_resource { &Event::Returns } else { &Event::Leaves });
     let end = settled(&mut model);
     (model, end)
@@ -164,7 +189,12 @@ fn is_true(model: &Model, reason: Reason) -> bool {
         Reason::KeyUnavailable => !model.remote.can_regenerate,
         Reason::SettingsIncomplete | Reason::SettingsUnavailable => model.remote.endpoint == Endpoint::Gone,
         Reason::SettingsNotApplied => model.remote.endpoint == Endpoint::Ignores,
-        Reason::KeyRejected => !does_key_work(model),
+        Reason::KeyRejected => {
+            let may_replace = model.desired.key_health.on_invalid != InvalidKeyPolicy::Report;
+            let has_foreign = model.claimed().is_some_and(Project::has_foreign_key);
+            !does_key_work(model) && (!may_replace || has_foreign)
+        }
+        Reason::RotationNotEnabled => !does_key_work(model) && !model.remote.can_regenerate,
         Reason::ProjectMissing => model.claimed().is_none(),
         _ => false,
     }
@@ -197,7 +227,7 @@ proptest! {
         let claim = model.claim.as_ref();
         let is_so = match &end {
             End::Step(Step::Done) => match (&model.secret, claim.and_then(|record| record.key.as_ref())) {
-                (Secret::Written { key, .. }, Some(claimed)) => key.is(claimed),
+                (Secret::Written { key, .. }, Some(claimed)) => key.is(claimed) && does_key_work(&model),
                 _ => false,
             },
             End::Step(Step::Stall(reason, _)) => is_true(&model, *reason),
@@ -236,9 +266,25 @@ proptest! {
     fn the_key_of_a_claim_works_or_the_claim_says_that_it_is_in_doubt(history in history(60)) {
         let (model, _) = lived(&history, true);
         if let Some(record) = model.claim.as_ref().filter(|record| record.key.is_some()) {
-            let is_excused = record.claim.is_key_doubtful() || model.claimed().is_none();
+            let is_changed = history.events.iter().flatten().any(|event| matches!(event, Event::ThirdChangesKeys(true)));
+            let is_excused = record.claim.is_key_doubtful() || model.claimed().is_none() || is_changed;
             model.holds(does_key_work(&model) || is_excused, "the key works")?;
         }
+    }
+
+    #[test]
+    fn a_replacement_whose_answer_is_lost_ends_with_a_key_that_works(
+        mut history in lost_replacement(), seconds in 0..100_u8,
+    ) {
+        // Nobody interferes any more.
+        history.events.truncate(4);
+        history.events.push(Some(Event::Sleep(seconds)));
+        history.faults.truncate(9);
+        history.has_resource = true;
+        let (model, end) = lived(&history, true);
+        model.holds(end == End::Step(Step::Done) && does_key_work(&model), "it ends with a key that works")?;
+        let is_proven = model.claim.as_ref().is_some_and(|record| !record.claim.is_key_doubtful());
+        model.holds(is_proven, "nothing is in doubt any more")?;
     }
 
     #[test]
@@ -292,21 +338,33 @@ proptest! {
 #[test]
 fn the_histories_get_to_every_end_and_through_every_turn() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for _ in 0..1536 {
-        let history = history(60).new_tree(&mut runner).unwrap().current();
+    for number in 0..1536 {
+        let history = if number % 8 == 0 { lost_replacement().boxed() } else { history(60).boxed() };
+        let history = history.new_tree(&mut runner).unwrap().current();
         let (model, end) = lived(&history, true);
         reached.extend(model.turns.iter().copied());
         reached.insert(match end {
             End::Step(Step::Done) => "done",
             End::Step(Step::Stall(Reason::KeyUnavailable, _)) => "no key",
             End::Step(Step::Stall(Reason::SecretConflict, _)) => "a foreign Secret",
+            End::Step(Step::Stall(Reason::KeyRejected, _)) => "a dead key that is reported",
+            End::Step(Step::Stall(Reason::RotationNotEnabled, _)) => "a dead key that cannot be replaced",
             End::Failed(_) => "a name that is taken",
             End::Orphan(_) => "retained",
             End::Nothing => "nothing left",
             End::Step(_) => "another end",
         });
     }
-    let ends = ["done", "no key", "a foreign Secret", "a name that is taken", "retained", "nothing left"];
+    let ends = [
+        "done",
+        "no key",
+        "a foreign Secret",
+        "a dead key that is reported",
+        "a dead key that cannot be replaced",
+        "a name that is taken",
+        "retained",
+        "nothing left",
+    ];
     let turns = [
         "found by evidence",
         "another attempt",
@@ -317,6 +375,8 @@ fn the_histories_get_to_every_end_and_through_every_turn() {
         "an unusable project was deleted",
         "taken back",
         "gone twice",
+        "a key was replaced",
+        "a replacement was repeated",
         "removed",
         "the key was proven by itself",
     ];

@@ -1,7 +1,7 @@
 //! A project that somebody else has deleted. Two witnesses decide, the read by id and the complete list, and only when both
 //! have said so twice, a settle time apart. They are asked when something points to it: a sweep that does not list it, a key
-//! that Composio rejects, a regenerate that finds no project, or a person. No read for every project, and no walk for a
-//! single one: that would be a storm.
+//! that Composio rejects and a read that does not know the project, or a person. No read for every project, and no walk for
+//! a single one: that would be a storm.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::domain::claim::{Claim, Illegal};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
 use crate::domain::takeover::{MissingPolicy, Presence, Suspicion};
-use crate::domain::world::{Desired, KeyCheck, World};
+use crate::domain::world::{Desired, KeyCheck, KeysSeen, World};
 
 /// What the suspicion leads to.
 pub(super) enum Next {
@@ -25,7 +25,8 @@ pub(super) enum Next {
 /// For a claim with a project whose key is settled.
 pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Next, Illegal> {
     let spec = &desired.take_over.spec;
-    let is_key_rejected = matches!(world.pass.key, KeyCheck::Rejected(_));
+    let is_key_rejected =
+        matches!((&world.pass.key, &world.pass.keys), (KeyCheck::Rejected(_), Some(KeysSeen::NoProject)));
     let is_suspected = spec.suspicion != Suspicion::None
         || world.take_over.gone_for.is_some()
         || world.take_over.is_doubted

@@ -1,11 +1,12 @@
 //! What to do next for one project: one readable list of precedence. Pure; the shell executes one action and asks again.
 //!
-//! claim → key → settings → Secret → record. Suspension, namespace and organization come before, in `validate`, which
+//! claim → key → settings → Secret → record → health of the key. Suspension, namespace and organization come before, in `validate`, which
 //! needs no look at the world. A resource that is being deleted goes another way: [`leave`].
 
 mod adopt;
 mod create;
 mod delete;
+mod health;
 mod key;
 #[cfg(test)]
 mod laws;
@@ -89,12 +90,17 @@ pub enum Action {
         /// The look of the schedule, for which nothing waits.
         is_routine: bool,
     },
-    /// Prove the project's key by a call of its own, where no settings can be read with it. Nothing waits for it.
-    ProveOwnKey,
     /// Change these members with the project's key.
     PatchSettings(Settings),
     /// Prove the key that was found in the Secret; if it lives, write the claim with it.
     ProveKey,
+    /// Prove the claim's key by a call of its own.
+    ProveOwnKey {
+        /// The look of the schedule, where no settings can be read; nothing waits for it.
+        is_routine: bool,
+    },
+    /// Read which keys the claim's project has; if that of the claim is among them, prove it once more.
+    ReadKeys,
     /// Create or update the Secret.
     PublishSecret,
     /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
@@ -127,9 +133,14 @@ impl Action {
             | Action::ReadSettings { is_routine: false }
             | Action::PatchSettings(_)
             | Action::ProveKey
+            | Action::ProveOwnKey { is_routine: false }
             | Action::ReadCandidate
             | Action::LookForProject => Cost::Calls(Lane::Work),
-            Action::ReadSettings { is_routine: true } | Action::ProveOwnKey => Cost::Calls(Lane::Observe),
+            Action::ReadSettings { is_routine: true } | Action::ProveOwnKey { is_routine: true } => {
+                Cost::Calls(Lane::Observe)
+            }
+            // A part of the replacement of a key.
+            Action::ReadKeys => Cost::Calls(Lane::Urgent),
             Action::CreateProject { .. } => Cost::Mutation(Lane::Work),
             Action::AcquireKey { .. } | Action::DeleteUnusable(_) => Cost::Mutation(Lane::Urgent),
         }
@@ -196,7 +207,8 @@ fn decide(desired: &Desired, world: &World) -> Result<Step, Illegal> {
         return Ok(take_over(desired, world, record));
     }
     if world.is_in_flight {
-        return Ok(Step::Wait(Reason::Creating, String::new(), IN_FLIGHT));
+        let awaited = if record.claim.phase() == Phase::Owned { Reason::Rotating } else { Reason::Creating };
+        return Ok(Step::Wait(awaited, String::new(), IN_FLIGHT));
     }
     let step = match record.claim.phase() {
         Phase::Creating => create::creating(desired, world, &record.claim),
@@ -239,8 +251,9 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     if !claim.attempts().is_empty() && world.settling.left(claim.attempts()).is_zero() {
         return Ok(Step::Do(Action::WriteClaim(Box::new(claim.clone().settled()))));
     }
+    let key = health::next(desired, world, claim)?;
     if desired.is_suspended {
-        return Ok(suspended());
+        return Ok(finished(key, health::look(desired, world, claim), claim));
     }
     if let Some(step) = secret::unproven_key(world) {
         return Ok(step);
@@ -254,10 +267,14 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     let missing = missing::next(desired, world, claim)?;
     // A failure of the settings does not keep the key from its workloads: it is reported after the Secret.
     let settings = settings::next(desired, world, claim)?;
-    if let settings::Next::Do(action) = &settings
-        && closed(desired, action).is_none()
-        && matches!(missing, missing::Next::There)
-    {
+    // What replaces a key can be published for certain where the present one is.
+    let is_ours = matches!(world.secret, SecretView::Ours { .. });
+    let first = match (&missing, &key, &settings) {
+        (missing::Next::There, health::Next::Do(action), _) if is_ours => Some(action),
+        (missing::Next::There, health::Next::Fine, settings::Next::Do(action)) => Some(action),
+        _ => None,
+    };
+    if let Some(action) = first.filter(|action| closed(desired, action).is_none()) {
         return Ok(Step::Do(action.clone()));
     }
     if let Some(step) = secret::publish(desired, world, claim)?.or_else(|| secret::superseded(world, claim)) {
@@ -270,12 +287,31 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
         }
         missing::Next::There => {}
     }
+    match key {
+        health::Next::Later(step) => return Ok(step),
+        health::Next::Do(action) => {
+            return Ok(closed(desired, &action).map_or(Step::Do(action), throttled));
+        }
+        health::Next::Fine => {}
+    }
+    if let Some(step) = health::look(desired, world, claim) {
+        return Ok(step);
+    }
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
         settings::Next::Fail(failure) => Step::Fail(failure),
         settings::Next::Do(action) => closed(desired, &action).map_or(Step::Do(action), throttled),
         settings::Next::Synced => Step::Done,
     })
+}
+
+/// What is still done about the key of a suspended resource: the replacement that was announced comes to its end.
+fn finished(key: health::Next, look: Option<Step>, claim: &Claim) -> Step {
+    match (key, look) {
+        (health::Next::Do(action), _) if claim.is_key_announced() => Step::Do(action),
+        (health::Next::Fine, Some(step)) if claim.is_key_announced() => step,
+        _ => suspended(),
+    }
 }
 
 /// What must hold before the first remote call, and before each later creation.

@@ -3,6 +3,7 @@
 //! those of single steps, which are in [`lint`].
 
 mod lint;
+mod own_key;
 pub(super) mod remote;
 mod settings;
 mod shell;
@@ -24,7 +25,9 @@ use crate::domain::ids::{ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::settings::{Member, Settings};
 use crate::domain::takeover::{MissingPolicy, Presence, TakeOver};
-use crate::domain::world::{Capability, DeletionPolicy, Desired, EntryNames, SecretWish};
+use crate::domain::world::{
+    Capability, DeletionPolicy, Desired, EntryNames, InvalidKeyPolicy, KeyHealth, SecretWish,
+};
 
 /// Request deadline (30 s), send gate (5 s) and margin (30 s), as by default.
 pub(super) const SETTLE: Duration = Duration::from_secs(65);
@@ -69,6 +72,11 @@ pub(super) enum Event {
     Report(bool),
     /// Whether a project that is missing is made anew.
     Recreate(bool),
+    /// Somebody revokes every key of the project (`true`), or makes one more.
+    ThirdChangesKeys(bool),
+    OnInvalidKey(InvalidKeyPolicy),
+    /// Somebody asks for a look.
+    Asks,
     /// The resource is deleted.
     Leaves,
     /// It is applied again.
@@ -125,6 +133,8 @@ pub(super) struct Model {
     looks: Looks,
     /// Members that somebody else has changed.
     pub(super) touched: BTreeSet<Member>,
+    /// A look has shown that the claim's key does not work.
+    is_key_suspected: bool,
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
@@ -160,6 +170,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         organization: "default".to_owned(),
         organization_id: None,
         settings_endpoint: Capability::Unknown,
+        regenerate_key: Capability::Unknown,
         project_name: ProjectName::try_from("prod-shop".to_owned()).unwrap(),
         settings,
         drift: DriftSpec::default(),
@@ -175,6 +186,7 @@ pub(super) fn desired(settings: Settings) -> Desired {
         is_suspended: false,
         deletion_policy: DeletionPolicy::Retain,
         take_over: TakeOver::default(),
+        key_health: KeyHealth::default(),
     }
 }
 
@@ -204,6 +216,7 @@ impl Model {
             absence: None,
             looks: Looks::default(),
             touched: BTreeSet::new(),
+            is_key_suspected: false,
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
@@ -255,6 +268,7 @@ impl Model {
     pub(super) fn faults_stop(&mut self) {
         self.faults.clear();
         self.desired.settings_endpoint = Capability::Unknown;
+        self.desired.regenerate_key = Capability::Unknown;
     }
 
     /// Nothing is under way any more.
@@ -285,6 +299,9 @@ impl Model {
                 self.desired.take_over.spec.on_missing =
                     if *is_wanted { MissingPolicy::Recreate } else { MissingPolicy::Report };
             }
+            Event::ThirdChangesKeys(revokes) => self.third_changes_keys(*revokes),
+            Event::OnInvalidKey(policy) => self.desired.key_health.on_invalid = *policy,
+            Event::Asks => self.desired.key_health.is_asked = true,
             Event::Leaves => self.resource = None,
             Event::Returns if self.resource.is_none() => {
                 self.desired.uid = self.serial("resource");
@@ -317,6 +334,15 @@ impl Model {
         }
     }
 
+    /// One that is made while a regenerate is not answered cannot be told from the one that this may have issued.
+    fn third_changes_keys(&mut self, revokes: bool) {
+        let Some(record) = self.claim.as_ref().filter(|record| record.key.is_some()) else { return };
+        let Some(id) = record.claim.project_id().cloned() else { return };
+        if revokes || !record.claim.is_key_doubtful() {
+            self.remote.third_changes_keys(&id, revokes, self.now);
+        }
+    }
+
     /// The process ends: what it remembered and the tasks that it ran are gone.
     fn crash(&mut self) {
         let epoch = self.epoch;
@@ -330,7 +356,9 @@ impl Model {
         self.sighting = None;
         self.absence = None;
         self.looks = Looks::default();
+        self.is_key_suspected = false;
         self.desired.settings_endpoint = Capability::Unknown;
+        self.desired.regenerate_key = Capability::Unknown;
     }
 
     fn is_in_flight(&self) -> bool {

@@ -16,7 +16,7 @@ pub(super) fn unproven_key(world: &World) -> Option<Step> {
 /// What is to be done about the Secret of an `Owned` claim; `None` where it is as it must be.
 pub(super) fn publish(desired: &Desired, world: &World, claim: &Claim) -> Result<Option<Step>, Illegal> {
     if let Some(earlier) = &world.earlier {
-        return record(world, claim, earlier.clone()).map(Some);
+        return Ok(Some(Step::Do(record(world, claim, earlier.clone())?)));
     }
     Ok(match &world.secret {
         SecretView::Foreign(whose) => Some(secret_conflict(whose)),
@@ -29,16 +29,17 @@ pub(super) fn publish(desired: &Desired, world: &World, claim: &Claim) -> Result
             // key in it, and a creation stays within its writes. Later ones at once.
             let is_due = !world.pass.has_mutated || claim.published().is_some();
             match is_due && claim.published() != Some(&published) {
-                true => Some(record(world, claim, published)?),
+                true => Some(Step::Do(record(world, claim, published)?)),
                 false => None,
             }
         }
     })
 }
 
-fn record(world: &World, claim: &Claim, published: Published) -> Result<Step, Illegal> {
+/// Puts the UID of the published Secret on record.
+pub(super) fn record(world: &World, claim: &Claim, published: Published) -> Result<Action, Illegal> {
     let claim = claim.clone().publishing(published, world.settling.now)?;
-    Ok(Step::Do(Action::WriteClaim(Box::new(claim))))
+    Ok(Action::WriteClaim(Box::new(claim)))
 }
 
 /// A Secret that was renamed away is removed when workloads have had time to change over.

@@ -59,7 +59,11 @@ fn unseen(desired: &Desired, world: &World, claim: &Claim, open: &Settings) -> R
     let is_due = world.look.is_due && desired.room.left(Lane::Observe).is_none();
     if desired.settings_endpoint == Capability::Unavailable {
         let proves = is_due && world.pass.key == KeyCheck::Unseen;
-        return Ok(if proves { Next::Do(Action::ProveOwnKey) } else { settled(desired, world, open) });
+        return Ok(if proves {
+            Next::Do(Action::ProveOwnKey { is_routine: true })
+        } else {
+            settled(desired, world, open)
+        });
     }
     if is_needed(world, open) {
         return Ok(Next::Do(Action::ReadSettings { is_routine: false }));

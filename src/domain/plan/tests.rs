@@ -1,5 +1,6 @@
 //! Laws of a single decision, in any world whatever, reachable or not. Laws of whole histories are in `laws`.
 
+mod health;
 mod leave;
 mod secret;
 mod takeover;
@@ -13,6 +14,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use self::health::dead_case;
 use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, open_settings, orphan, plan};
@@ -96,7 +98,9 @@ proptest! {
         let Case(wish, world) = &case;
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
-            Step::Do(Action::AcquireKey { .. } | Action::ProveKey) => {
+            Step::Do(
+                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey { .. } | Action::ReadKeys,
+            ) => {
                 prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
             }
             Step::Do(
@@ -227,7 +231,7 @@ proptest! {
         let is_open = !open_settings(wish, &record.claim).is_empty() && !world.look.is_tried;
         match (plan(wish, &with), plan(wish, &without)) {
             (Step::Do(Action::ReadSettings { is_routine: true }), _) => prop_assert!(!failure && !is_open),
-            (Step::Do(Action::ProveOwnKey), _) => prop_assert!(!failure && wish.settings_endpoint.is_gone()),
+            (Step::Do(Action::ProveOwnKey { is_routine: true }), _) => prop_assert!(!failure && wish.settings_endpoint.is_gone()),
             (with, without) => prop_assert_eq!(with, without),
         }
     }
@@ -330,13 +334,20 @@ proptest! {
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
     for number in 0..2560 {
-        let case = if number % 5 == 0 { owned_case().boxed() } else { case().boxed() };
+        let case = match number % 10 {
+            0 | 5 => owned_case().boxed(),
+            1 => dead_case(number % 3).boxed(),
+            _ => case().boxed(),
+        };
         let Case(wish, world) = case.new_tree(&mut runner).unwrap().current();
         let open = record(&world).is_some_and(|record| !record.claim.attempts().is_empty());
         let step = plan(&wish, &world);
         let text = format!("{step:?}");
         let kind = match &step {
             Step::Do(Action::CreateProject { .. }) if open => "another attempt",
+            Step::Do(Action::AcquireKey { claim, .. }) if claim.phase() == Phase::Owned => {
+                "a key is replaced"
+            }
             Step::Do(_) => text.trim_start_matches("Do(").split([' ', '(', ')']).next().unwrap(),
             Step::Stall(reason, _) | Step::Wait(reason, ..) => &format!("{reason:?}"),
             Step::Fail(_) => "Fail",
@@ -355,9 +366,11 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ReadProject",
         "ReadSettings",
         "PatchSettings",
-        "ProveOwnKey",
         "PublishSecret",
         "ProveKey",
+        "ProveOwnKey",
+        "ReadKeys",
+        "a key is replaced",
         "RemoveSuperseded",
         "Done",
     ];
@@ -370,6 +383,9 @@ fn the_worlds_lead_to_every_kind_of_step() {
         "ResolvingOutcome",
         "AcquiringKey",
         "KeyUnavailable",
+        "Rotating",
+        "KeyRejected",
+        "RotationNotEnabled",
         "SecretConflict",
         "SettingsIncomplete",
         "SettingsUnavailable",

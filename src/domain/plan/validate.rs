@@ -10,7 +10,7 @@ use crate::domain::reason::Reason;
 use crate::domain::settings::Settings;
 use crate::domain::takeover::{TakeOver, TakeOverSpec};
 use crate::domain::template::{project_name, render};
-use crate::domain::world::{DeletionPolicy, Desired, OrganizationView, SecretWish};
+use crate::domain::world::{DeletionPolicy, Desired, KeyHealth, OrganizationView, SecretWish};
 
 /// The spec as the user wrote it, defaults filled in, nothing rendered.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,8 @@ pub struct Wish {
     pub deletion_policy: DeletionPolicy,
     /// `spec.adopt` and `spec.onProjectMissing`.
     pub take_over: TakeOverSpec,
+    /// `spec.onInvalidKey`, and whether there is reason to look.
+    pub key_health: KeyHealth,
     /// What the status calls the project. A hint: it may stop, never allow.
     pub known_as: Option<String>,
 }
@@ -88,12 +90,14 @@ pub fn validate(wish: Wish, organization: &OrganizationView) -> Result<Desired, 
     let permit = facts.permits.of(&project_name, &wish.namespace);
     Ok(Desired {
         take_over: TakeOver { spec: wish.take_over, permit },
+        key_health: wish.key_health,
         namespace: wish.namespace,
         name: wish.name,
         uid: wish.uid,
         organization: wish.organization,
         organization_id: facts.id.clone(),
         settings_endpoint: facts.settings_endpoint,
+        regenerate_key: facts.regenerate_key,
         project_name,
         settings: wish.settings.over(&facts.defaults),
         drift: wish.drift,
@@ -141,6 +145,7 @@ mod tests {
             is_suspended,
             deletion_policy: DeletionPolicy::Retain,
             take_over: TakeOverSpec::default(),
+            key_health: KeyHealth::default(),
             known_as: None,
         }
     }

@@ -119,5 +119,6 @@ fn adoption() -> Vec<Wrong> {
             "spec.onProjectMissing",
             &["Unsupported value"],
         ),
+        wrong(project(json!({"onInvalidKey": "Recreate"})), "spec.onInvalidKey", &["Unsupported value"]),
     ]
 }

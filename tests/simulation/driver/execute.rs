@@ -40,7 +40,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
-            pass.is_key_refused = work.acquire_key(&claim, attempt).await?;
+            pass.asked_for_key(work.acquire_key(&claim, attempt).await?);
             Ok(())
         }
         Action::DeleteUnusable(claim) => {
@@ -60,14 +60,16 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
-        Action::ProveOwnKey => work.prove_own_key(pass).await,
         Action::ReadSettings { .. } => {
+            work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
+            work.note_key(&pass.key);
             Ok(())
         }
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);
+            work.note_key(&pass.key);
             Ok(())
         }
         Action::Bury => {
@@ -79,6 +81,13 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
         }
         Action::LookForProject => {
             pass.take_over.presence = Some(work.look_for_project().await?);
+            Ok(())
+        }
+        Action::ProveOwnKey { is_routine } => work.look_at_key(pass, is_routine).await,
+        Action::ReadKeys => {
+            let (keys, lives) = work.read_keys().await?;
+            pass.saw_keys(keys, lives);
+            work.note_key(&pass.key);
             Ok(())
         }
         Action::ProveKey | Action::ReadCandidate | Action::TakeUp { .. } => {
@@ -139,7 +148,7 @@ impl Work<'_> {
     }
 
     /// The resource as it is now.
-    async fn still_there(&self) -> Result<(), Failure> {
+    pub(super) async fn still_there(&self) -> Result<(), Failure> {
         let found = self.ctx.read(|realm| realm.cluster.resources.get(&self.key).cloned()).await?;
         let is_same = found.is_some_and(|found| found.uid == self.desired.uid && !found.is_leaving);
         match is_same || !self.ctx.has(Guard::LiveOwner) {
@@ -149,7 +158,7 @@ impl Work<'_> {
     }
 
     /// Claim, call, claim: the frame of every mutation.
-    async fn announced(
+    pub(super) async fn announced(
         &self,
         claim: &Claim,
         attempt: u32,
@@ -209,17 +218,6 @@ impl Work<'_> {
                 Ok(())
             }
             Some(CallError::AlreadyExists(_)) => Err(Failure::terminal(Reason::NameTaken, "")),
-            Some(error) => Err(failure(self.ctx, error)),
-        }
-    }
-
-    /// Returns whether Composio refuses to issue a key.
-    async fn acquire_key(&self, claim: &Claim, attempt: u32) -> Result<bool, Failure> {
-        let id = project_id(claim)?;
-        let is_announced = self.ctx.has(Guard::KeyAnnounced);
-        match self.announced(claim, attempt, None, |_| Mutation::Regenerate(id), is_announced).await? {
-            None => Ok(false),
-            Some(CallError::Forbidden(_)) => Ok(true),
             Some(error) => Err(failure(self.ctx, error)),
         }
     }

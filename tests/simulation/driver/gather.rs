@@ -63,6 +63,7 @@ pub(super) async fn gather(
         settling,
         unproven_key: None,
         earlier: None,
+        is_key_suspected: ctx.process(|process| process.key_suspicions.contains(&desired.uid)),
         superseded_retention: Duration::from_mins(20),
         take_over: TakeOverView { gone_for, ..TakeOverView::default() },
         look: ctx.process(|process| process.look_view(desired, looked)),

@@ -7,6 +7,7 @@ mod execute;
 mod gather;
 mod leave;
 pub(crate) mod orphans;
+mod own_key;
 mod sabotage;
 pub(crate) mod secrets;
 mod settings;
@@ -20,8 +21,11 @@ use composio_operator::domain::drift::DriftSpec;
 use composio_operator::domain::failure::{Class, Failure, backoff};
 use composio_operator::domain::ids::ProjectId;
 use composio_operator::domain::plan::{Scope, Step, Wish, open_settings, validate};
+use composio_operator::domain::reason::Reason;
 use composio_operator::domain::takeover::{Permits, Suspicion, TakeOverSpec};
-use composio_operator::domain::world::{ClaimView, Desired, OrganizationFacts, OrganizationView, Pass};
+use composio_operator::domain::world::{
+    ClaimView, Desired, KeyHealth, OrganizationFacts, OrganizationView, Pass,
+};
 
 use self::execute::Work;
 use crate::cluster::{Key, Refused, Resource, namespace_name, resource_name};
@@ -53,15 +57,28 @@ pub(crate) async fn reconcile(ctx: Ctx, key: Key) {
     let outcome = ctx.with(|realm| outcome(realm, ctx.me, &object, result));
     let known_as = known_as.or_else(|| object.known_as.clone());
     let known_id = known_id.or_else(|| object.known_id.clone());
+    let is_reported = is_reported(&outcome, object.is_reported);
     let is_same = known_as == object.known_as && known_id == object.known_id && !object.is_doubted;
+    let is_same = is_same && is_reported == object.is_reported;
     let status = match (&outcome, is_same || object.is_leaving) {
         (Outcome::Step(Step::Ignore), _) | (_, true) => Ok(()),
         _ => {
             let version = Some(object.resource_version);
-            ctx.write(|realm| realm.cluster.write_status(key, version, known_as, known_id)).await
+            ctx.write(|realm| realm.cluster.write_status(key, version, known_as, known_id, is_reported)).await
         }
     };
     ctx.with(|realm| finish(realm, ctx.me, key, &object, &outcome, status));
+}
+
+/// Whether the status says that something is wrong with the key.
+fn is_reported(outcome: &Outcome, before: bool) -> bool {
+    match outcome {
+        Outcome::Step(Step::Stall(reason, _) | Step::Wait(reason, ..)) => {
+            matches!(reason, Reason::KeyRejected | Reason::RotationNotEnabled)
+        }
+        Outcome::Step(_) => false,
+        Outcome::Failed(..) => before,
+    }
 }
 
 /// A pass that took too long.
@@ -195,6 +212,11 @@ fn wish(key: Key, object: &Resource) -> Wish {
         uid: object.uid.clone(),
         deletion_policy: spec.policy,
         take_over: TakeOverSpec { adopt: None, on_missing: spec.on_missing, suspicion: suspicion(object) },
+        key_health: KeyHealth {
+            on_invalid: spec.on_invalid,
+            is_asked: object.is_doubted,
+            is_reported: object.is_reported,
+        },
         scope: Scope::Allowed,
         organization: "default".to_owned(),
         project_name: spec.project_name.clone().unwrap_or_else(|| name.clone()),
@@ -221,6 +243,7 @@ fn organization(realm: &mut Realm, process: usize) -> OrganizationView {
         template: "prod-{name}".to_owned(),
         defaults: settings_of(0),
         settings_endpoint: process.capability,
+        regenerate_key: process.regenerates,
         permits: Permits::default(),
         base_url: String::new(),
         room: match left > 0 {

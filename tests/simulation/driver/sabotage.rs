@@ -9,7 +9,7 @@ use composio_operator::domain::claim::{
 };
 use composio_operator::domain::evidence::{Detail, Settling};
 use composio_operator::domain::plan::{self, Action, OrphanSeen, OrphanStep, Step};
-use composio_operator::domain::world::{Desired, SecretView, World};
+use composio_operator::domain::world::{ClaimView, Desired, SecretView, World};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::guard::Guard;
@@ -46,6 +46,9 @@ pub(super) fn leaving(ctx: &Ctx, claim: &Claim, settling: Settling) -> Settling 
 
 /// The decision; without the server's clock as if much of its time had passed.
 pub(super) fn plan(ctx: &Ctx, desired: &Desired, world: &World) -> Step {
+    if !ctx.has(Guard::OncePerHour) {
+        return plan::plan(desired, &World { claim: long_replaced(&world.claim), ..world.clone() });
+    }
     if ctx.has(Guard::SettleByServerClock) {
         return plan::plan(desired, world);
     }
@@ -62,6 +65,21 @@ pub(super) fn plan(ctx: &Ctx, desired: &Desired, world: &World) -> Step {
         Step::Do(Action::DeleteUnusable(claim)) => Step::Do(Action::DeleteUnusable(real(claim))),
         step => step,
     }
+}
+
+/// As if the last replacement of a key that was answered were long ago.
+fn long_replaced(view: &ClaimView) -> ClaimView {
+    let ClaimView::Present(record) = view else { return view.clone() };
+    let Some((last, _)) = record.claim.last_rotation().filter(|_| !record.claim.is_key_doubtful()) else {
+        return view.clone();
+    };
+    let mut json = serde_json::to_value(&record.claim).unwrap();
+    let long_ago = last.started_time - SignedDuration::from_hours(2);
+    json["rotation"]["startedTime"] = serde_json::to_value(long_ago).unwrap();
+    ClaimView::Present(Box::new(Record {
+        claim: serde_json::from_value(json).unwrap(),
+        ..(**record).clone()
+    }))
 }
 
 /// A claim with one moment replaced by another.
@@ -141,6 +159,16 @@ pub(super) fn merge(
     answer: &Answer,
 ) -> Merge {
     let secret = ctx.with(|realm| realm.fingerprint_key.clone());
+    if !ctx.has(Guard::ReplacementDoubt) {
+        return match merged(current, announced_by, attempt, answer, &secret) {
+            Merge::Write(claim, key) if !claim.is_key_announced() => {
+                let mut json = serde_json::to_value(&*claim).unwrap();
+                json["rotation"].as_object_mut().map(|rotation| rotation.remove("doubtfulSince"));
+                Merge::Write(Box::new(serde_json::from_value(json).unwrap()), key)
+            }
+            merge => merge,
+        };
+    }
     let doubtful = current.filter(|record| record.claim.is_key_doubtful() && !ctx.has(Guard::DoubtfulKey));
     let Some(record) = doubtful else {
         return merged(current, announced_by, attempt, answer, &secret);

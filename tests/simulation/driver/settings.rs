@@ -57,22 +57,9 @@ impl Work<'_> {
         }
     }
 
-    fn note_look(&self) {
+    pub(super) fn note_look(&self) {
         let now = self.ctx.now();
         self.ctx.process(|process| process.looked(&self.desired.uid, now));
-    }
-
-    /// The proof of the key where no settings can be read.
-    pub(super) async fn prove_own_key(&self, pass: &mut Pass) -> Result<(), Failure> {
-        let key = self.project_key()?;
-        self.note_look();
-        let lives = self.ctx.look(|realm| realm.remote.opened_by(key).is_some());
-        match lives.await.map_err(|error| failure(self.ctx, error)) {
-            Ok(true) => pass.key = KeyCheck::Lives,
-            Ok(false) => pass.saw_settings(self.rejected()),
-            Err(failure) => pass.saw_settings(SettingsView::Failed(failure)),
-        }
-        Ok(())
     }
 
     /// A key that is not known: it may be too young.

@@ -113,7 +113,13 @@ proptest! {
                 prop_assert_eq!(claim.rotation(), later);
             } else {
                 let done = claim.rotation().map(|done| (done.attempt, done.stage));
-                prop_assert_eq!(done, Some((attempt, Stage::Done)));
+                let own = before.claim.rotation().filter(|rotation| rotation.attempt == attempt);
+                let replaces = own.is_some_and(|own| own.reason.is_some() && own.stage != Stage::Done);
+                let stage = if replaces { Stage::Stored } else { Stage::Done };
+                prop_assert_eq!(done, Some((attempt, stage)));
+                // What was never answered before a replacement was announced may still come to something.
+                let doubt = own.filter(|own| own.reason.is_some()).and_then(|own| own.doubtful_since);
+                prop_assert_eq!(claim.rotation().and_then(|rotation| rotation.doubtful_since), doubt);
             }
         }
     }
@@ -249,6 +255,38 @@ proptest! {
             other.record.claim.rotation().map(|r| (r.attempt, r.stage)));
         prop_assert!(is_same(one.record.key.as_ref(), other.record.key.as_ref()), "{:?}", late);
         prop_assert_eq!(one.record.claim.phase(), other.record.claim.phase());
+    }
+
+    #[test]
+    fn of_several_replacements_the_newest_key_wins_in_any_order_and_the_doubt_stays_until_a_proof(
+        announced in 1..4_u32,
+        numbers in subsequence(vec![1_u32, 2, 3], 0..=3)
+            .prop_flat_map(|some| (Just(some.clone()), Just(some).prop_shuffle())),
+    ) {
+        let known: [Vec<u32>; 2] = [&numbers.0, &numbers.1]
+            .map(|order| order.iter().copied().filter(|number| *number <= announced).collect());
+        let late = Late { announced, is_withdrawn: false, has_key: true, orders: known.clone() };
+        let ends = known.map(|order| {
+            let mut walk = Walk::new();
+            walk.step(&Op::Announce).unwrap();
+            walk.step(&Op::Created { attempt: 1, id: 1, has_key: true }).unwrap();
+            (0..announced).for_each(|_| walk.step(&Op::AnnounceRotation).unwrap());
+            order.iter().for_each(|number| walk.absorb(*number, &late.answer(*number)));
+            walk
+        });
+        prop_assert_eq!(&ends[0].record.claim, &ends[1].record.claim);
+        prop_assert!(is_same(ends[0].record.key.as_ref(), ends[1].record.key.as_ref()));
+        let claim = &ends[0].record.claim;
+        if let Some(newest) = numbers.0.iter().filter(|number| **number <= announced).max() {
+            prop_assert!(ends[0].record.key.as_ref().is_some_and(|held| held.is(&key(*newest))));
+        }
+        let is_last_answered = numbers.0.contains(&announced);
+        prop_assert_eq!(claim.is_key_announced(), !is_last_answered);
+        prop_assert_eq!(claim.is_key_doubtful(), !is_last_answered || announced > 1);
+        prop_assert_eq!(claim.last_rotation().is_some(), is_last_answered);
+        let proven = claim.clone().key_proven();
+        prop_assert!(!proven.is_key_doubtful() && !proven.is_key_announced());
+        prop_assert_eq!(proven.key(), claim.key());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::domain::answer::Answer;
 use crate::domain::claim::{
-    Claim, DeletionOutcome, Illegal, Merge, Owner, Published, Purpose, Receipt, Record, merge,
+    Claim, DeletionOutcome, Illegal, Merge, Owner, Published, Purpose, Receipt, Record, RotationReason, merge,
 };
 use crate::domain::ids::{OrganizationId, ProjectId, ProjectName};
 use crate::domain::key::{ApiKey, FingerprintKey, KeyRecord};
@@ -65,6 +65,8 @@ pub(in crate::domain) enum Op {
     Settled,
     SettledButYoungest,
     AnnounceKey,
+    AnnounceRotation,
+    KeyProven,
     KeyRefused { attempt: u32 },
     KeyMissed { attempt: u32 },
     AnnounceDeletion(Purpose),
@@ -103,6 +105,8 @@ pub(in crate::domain) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Settled),
         1 => Just(Op::SettledButYoungest),
         4 => Just(Op::AnnounceKey),
+        4 => Just(Op::AnnounceRotation),
+        1 => Just(Op::KeyProven),
         1 => number.clone().prop_map(|attempt| Op::KeyRefused { attempt }),
         1 => number.clone().prop_map(|attempt| Op::KeyMissed { attempt }),
         3 => prop_oneof![Just(Purpose::Replace), Just(Purpose::Delete), Just(Purpose::DeleteAndRevoke)]
@@ -184,6 +188,11 @@ impl Walk {
                 self.replacements.push(number);
                 claim
             }
+            Op::AnnounceRotation => {
+                let (claim, number) = claim.announce_rotation(now, RotationReason::InvalidKey)?;
+                self.replacements.push(number);
+                claim
+            }
             Op::TakeUp { age } => {
                 self.keys += 1;
                 let (key, issued_time) = (key(self.keys), now - SignedDuration::from_secs((*age).into()));
@@ -259,6 +268,7 @@ fn apply(claim: Claim, op: &Op, now: Timestamp) -> Result<Claim, Illegal> {
         Op::Settled => claim.settled(),
         Op::SettledButYoungest => claim.settled_but_youngest(),
         Op::KeyRefused { attempt } => claim.key_refused(*attempt),
+        Op::KeyProven => claim.key_proven(),
         Op::KeyMissed { attempt } => claim.key_missed(*attempt, SETTLE)?,
         Op::AnnounceDeletion(purpose) => claim.announce_deletion(now, *purpose)?,
         Op::Kept => claim.kept()?,

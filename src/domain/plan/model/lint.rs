@@ -5,7 +5,7 @@ use crate::domain::claim::{Claim, Origin, Phase};
 use crate::domain::drift::DriftPolicy;
 use crate::domain::plan::{Action, Step};
 use crate::domain::settings::Settings;
-use crate::domain::world::{ClaimView, World};
+use crate::domain::world::{ClaimView, InvalidKeyPolicy, World};
 
 impl Model {
     /// What must hold of a step that `plan` takes.
@@ -62,10 +62,9 @@ impl Model {
                     id.is_some_and(|id| self.is_ours(id)),
                     "no key of somebody else's project is replaced",
                 );
-                self.law(
-                    claim.is_some_and(|claim| claim.phase() == Phase::KeyPending),
-                    "no known key is replaced",
-                );
+                if let Some(claim) = claim.filter(|claim| claim.phase() != Phase::KeyPending) {
+                    self.lint_replacement(world, claim);
+                }
             }
             Action::DeleteUnusable(next) => {
                 self.law(next.origin() == Some(Origin::Created), "only what our own answer made is deleted");
@@ -88,17 +87,36 @@ impl Model {
             }
             Action::ReadProject => self.lint_deletion(claim),
             Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
+            Action::ProveOwnKey { .. } | Action::ReadKeys => {
+                self.law(claim.is_some_and(|claim| claim.key().is_some()), "a look at a key needs one");
+            }
             Action::ProveKey | Action::RemoveSuperseded(..) => {
                 self.law(false, "nothing is proven or removed without a cause");
             }
             Action::Conclude(..)
             | Action::ReadEvidence
             | Action::ReadSettings { .. }
-            | Action::ProveOwnKey
             | Action::ReadCandidate
             | Action::TakeUp { .. }
             | Action::LookForProject => {}
         }
+    }
+
+    /// A key is replaced where it is dead and nobody is hurt, and seldom.
+    fn lint_replacement(&mut self, world: &World, claim: &Claim) {
+        let key = self.claim.as_ref().and_then(|record| record.key.clone());
+        let (lives, is_foreign) = self.claimed().map_or((false, false), |project| {
+            (key.is_some_and(|key| project.has_key(&key)), project.has_foreign_key())
+        });
+        self.law(!lives, "no living key is replaced");
+        let may_hurt = self.desired.key_health.on_invalid == InvalidKeyPolicy::Regenerate;
+        self.law(may_hurt || !is_foreign, "no key of somebody else is killed");
+        let is_open = claim.is_key_doubtful();
+        let is_report = self.desired.key_health.on_invalid == InvalidKeyPolicy::Report;
+        self.law(!is_report || is_open, "what is only to be reported is not replaced");
+        let last =
+            claim.last_rotation().map(|(last, _)| world.settling.now.duration_since(last.started_time));
+        self.law(is_open || last.is_none_or(|age| age.as_secs() >= 3600), "once per hour");
     }
 
     /// Notes what kind of turn an action is.

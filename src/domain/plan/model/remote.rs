@@ -43,12 +43,19 @@ pub(in crate::domain::plan) struct Project {
     /// Its id stands in a claim that is not the model's.
     pub(in crate::domain::plan) is_claimed: bool,
     keys: Vec<(ApiKey, Timestamp)>,
+    /// Those of them that somebody else made.
+    foreign: Vec<ApiKey>,
     pub(in crate::domain::plan) settings: Settings,
 }
 
 impl Project {
     pub(in crate::domain::plan) fn has_key(&self, key: &ApiKey) -> bool {
         self.keys.iter().any(|(known, _)| known.is(key))
+    }
+
+    /// Somebody else has a key of it that works.
+    pub(in crate::domain::plan) fn has_foreign_key(&self) -> bool {
+        self.foreign.iter().any(|key| self.has_key(key))
     }
 
     /// Nobody has replaced a key or changed a setting.
@@ -150,6 +157,7 @@ impl Remote {
             is_used: false,
             is_claimed: false,
             keys: vec![(key, now)],
+            foreign: Vec::new(),
             settings: born_settings(),
         });
         self.projects.last_mut().unwrap()
@@ -251,6 +259,24 @@ impl Remote {
             Look::TwoKeys => project.keys.push((second, now)),
             Look::Used => project.is_used = true,
             Look::NoKey => project.keys.clear(),
+        }
+    }
+
+    /// Somebody revokes every key of a project, or makes one more.
+    pub(in crate::domain::plan) fn third_changes_keys(
+        &mut self,
+        id: &ProjectId,
+        revokes: bool,
+        now: Timestamp,
+    ) {
+        let key = self.new_key();
+        if let Some(project) = self.known(id, now) {
+            if revokes {
+                project.keys.clear();
+            } else {
+                project.keys.push((key.clone(), now));
+                project.foreign.push(key.clone());
+            }
         }
     }
 

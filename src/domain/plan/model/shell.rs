@@ -19,10 +19,10 @@ use crate::domain::world::{ClaimView, Pass, SecretView, SettingsView, World};
 const MOST_ACTIONS: usize = 20;
 
 /// The pass ends here; why.
-pub(super) struct Ended(&'static str);
+pub(super) struct Ended(pub(super) &'static str);
 
 /// What became of a request, as far as the pass knows.
-enum Sent {
+pub(super) enum Sent {
     Answered(Reply),
     Unknown,
 }
@@ -52,6 +52,7 @@ impl Model {
                 Step::Fail(_) => return End::Failed("something was not done"),
                 step => {
                     self.looked(&pass, &step);
+                    self.report(&step);
                     return End::Step(step);
                 }
             };
@@ -94,6 +95,7 @@ impl Model {
             // Whoever restores an older ledger is not in this model.
             unproven_key: None,
             earlier: None,
+            is_key_suspected: self.is_key_suspected,
             superseded_retention: Duration::from_hours(1),
             settling,
             take_over: TakeOverView { gone_for: self.gone_for(), ..TakeOverView::default() },
@@ -114,7 +116,11 @@ impl Model {
             }
             Action::AcquireKey { claim, attempt } => {
                 pass.has_mutated = true;
-                pass.is_key_refused = self.acquire_key(*claim, attempt)?;
+                let is_refused = match key {
+                    Some(key) => self.replace_key(*claim, attempt, key)?,
+                    None => self.acquire_key(*claim, attempt)?,
+                };
+                pass.asked_for_key(is_refused);
                 Ok(())
             }
             Action::DeleteUnusable(claim) => {
@@ -148,17 +154,14 @@ impl Model {
             Action::ReadSettings { .. } => {
                 self.reading()?;
                 pass.saw_settings(self.read_settings(key.as_ref(), pass.settings == SettingsView::Patched));
-                Ok(())
-            }
-            Action::ProveOwnKey => {
-                self.reading()?;
-                self.prove_own_key(key.as_ref(), pass);
+                self.note_key(pass);
                 Ok(())
             }
             Action::PatchSettings(members) => {
                 pass.has_mutated = true;
                 self.reading()?;
                 pass.saw_settings(self.patch_settings(key.as_ref(), members));
+                self.note_key(pass);
                 Ok(())
             }
             Action::PublishSecret => {
@@ -167,6 +170,19 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
+            Action::ProveOwnKey { is_routine } => {
+                self.reading()?;
+                pass.key = self.prove_own_key(&key.ok_or(Ended("no key"))?, is_routine);
+                self.note_key(pass);
+                Ok(())
+            }
+            Action::ReadKeys => {
+                self.reading()?;
+                let keys = self.read_keys(&key.ok_or(Ended("no key"))?);
+                pass.saw_keys(keys, false);
+                self.note_key(pass);
+                Ok(())
+            }
             Action::LookForProject => {
                 self.reading()?;
                 pass.take_over.presence = self.look_for_project();
@@ -265,7 +281,12 @@ impl Model {
     }
 
     /// Sends, and merges the answer, as a task of its own that may outlive the pass.
-    fn call(&mut self, announced: &Record, attempt: u32, mutation: Mutation) -> Result<Sent, Ended> {
+    pub(super) fn call(
+        &mut self,
+        announced: &Record,
+        attempt: u32,
+        mutation: Mutation,
+    ) -> Result<Sent, Ended> {
         let fault = self.next_fault();
         let now = self.now;
         let reply = match fault {

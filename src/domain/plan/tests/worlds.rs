@@ -17,7 +17,10 @@ use crate::domain::plan::model::{SETTLE, desired, owner};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
 use crate::domain::takeover::{TakeOverSeen, TakeOverView};
-use crate::domain::world::{Capability, ClaimView, Desired, Pass, SecretView, SettingsView, World};
+use crate::domain::world::{
+    Capability, ClaimView, Desired, InvalidKeyPolicy, KeyHealth, KeysSeen, OwnKey, Pass, SecretView,
+    SettingsView, World,
+};
 
 fn spans() -> impl Strategy<Value = Duration> {
     prop_oneof![4 => 0..200_u64, 1 => 3400..3800_u64].prop_map(Duration::from_secs)
@@ -74,8 +77,9 @@ fn pass() -> impl Strategy<Value = Pass> {
     let evidence = proptest::option::weighted(0.7, evidence());
     let exists = proptest::option::of(any::<bool>());
     let disproved = proptest::option::weighted(0.3, version());
-    (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved).prop_map(
-        |(evidence, is_key_refused, exists, settings, has_mutated, disproved)| {
+    let keys = proptest::option::weighted(0.6, keys());
+    (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved, keys).prop_map(
+        |(evidence, is_key_refused, exists, settings, has_mutated, disproved, keys)| {
             let take_over = TakeOverSeen::default();
             let mut pass = Pass {
                 evidence,
@@ -84,6 +88,7 @@ fn pass() -> impl Strategy<Value = Pass> {
                 has_mutated,
                 disproved,
                 take_over,
+                keys,
                 ..Pass::default()
             };
             pass.saw_settings(settings);
@@ -104,6 +109,27 @@ fn look() -> impl Strategy<Value = LookView> {
         .prop_map(|(is_due, is_tried)| LookView { is_due, is_tried })
 }
 
+fn key_health() -> impl Strategy<Value = KeyHealth> {
+    let policy = prop_oneof![
+        Just(InvalidKeyPolicy::RegenerateIfNoneLeft),
+        Just(InvalidKeyPolicy::Regenerate),
+        Just(InvalidKeyPolicy::Report)
+    ];
+    let is_asked = proptest::bool::weighted(0.2);
+    (policy, is_asked, proptest::bool::weighted(0.2))
+        .prop_map(|(on_invalid, is_asked, is_reported)| KeyHealth { on_invalid, is_asked, is_reported })
+}
+
+/// What a read by id shows, around a walk's time.
+fn keys() -> impl Strategy<Value = KeysSeen> {
+    let own = prop_oneof![Just(OwnKey::Unlisted), Just(OwnKey::Listed), Just(OwnKey::Expired)];
+    let birth = (-100..400_i64).prop_map(|second| walk::start() + SignedDuration::from_secs(second));
+    prop_oneof![
+        1 => Just(KeysSeen::NoProject),
+        5 => (own, proptest::collection::vec(birth, 0..3)).prop_map(|(own, others)| KeysSeen::Listed { own, others }),
+    ]
+}
+
 fn wish() -> impl Strategy<Value = Desired> {
     let endpoint = prop_oneof![
         Just(Capability::Unknown),
@@ -112,15 +138,21 @@ fn wish() -> impl Strategy<Value = Desired> {
         Just(Capability::Doubtful)
     ];
     let pause = proptest::option::weighted(0.2, (1..60_u64).prop_map(Duration::from_secs));
-    (some_settings(), drift(), endpoint, pause, proptest::bool::weighted(0.2)).prop_map(
-        |(settings, drift, settings_endpoint, pause, is_suspended)| Desired {
-            drift,
-            settings_endpoint,
-            room: pause.map(Room::paused).unwrap_or_default(),
-            is_suspended,
-            ..desired(settings)
-        },
-    )
+    let regenerates = prop_oneof![2 => Just(Capability::Unknown), 1 => Just(Capability::Unavailable)];
+    (some_settings(), drift(), (endpoint, regenerates), pause, proptest::bool::weighted(0.2), key_health())
+        .prop_map(
+            |(settings, drift, (settings_endpoint, regenerate_key), pause, is_suspended, key_health)| {
+                Desired {
+                    drift,
+                    settings_endpoint,
+                    regenerate_key,
+                    key_health,
+                    room: pause.map(Room::paused).unwrap_or_default(),
+                    is_suspended,
+                    ..desired(settings)
+                }
+            },
+        )
 }
 
 fn secret() -> impl Strategy<Value = SecretView> {
@@ -188,10 +220,17 @@ impl fmt::Debug for Case {
 
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let clocks = (spans(), spans(), proptest::option::of(spans()));
-    let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
+    let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1), proptest::bool::weighted(0.2));
     (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), (pass(), look())).prop_map(
-        |(wish, (ops, whose), (after, seen_for, nothing_for), (is_held, is_in_flight), secret, seen)| {
-            let ((secret, (unproven_key, earlier)), (pass, look)) = (secret, seen);
+        |(
+            wish,
+            (ops, whose),
+            (after, seen_for, nothing_for),
+            (is_held, is_in_flight, is_key_suspected),
+            secret,
+            (pass, look),
+        )| {
+            let (secret, (unproven_key, earlier)) = secret;
             let mut walk = Walk::new();
             for op in &ops {
                 let _ = walk.step(op);
@@ -212,6 +251,7 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
                 settling,
                 take_over: TakeOverView::default(),
                 look,
+                is_key_suspected,
                 pass,
             };
             Case(wish, world)

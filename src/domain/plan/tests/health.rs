@@ -1,0 +1,106 @@
+//! Laws of a single decision about the health of a key.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::worlds::{Case, case, owned_case, record};
+use crate::domain::claim::{Phase, Published, Stage};
+use crate::domain::plan::{Action, Step, plan};
+use crate::domain::reason::Reason;
+use crate::domain::world::{
+    Capability, ClaimView, Desired, InvalidKeyPolicy, KeyCheck, KeysSeen, OwnKey, SecretView, World,
+};
+
+/// A world in which two witnesses agree that the key of an `Owned` claim is dead, a day after its birth.
+pub(super) fn dead_case(others: usize) -> impl Strategy<Value = Case> {
+    owned_case().prop_map(move |Case(wish, mut world)| {
+        world.settling.now += jiff::SignedDuration::from_hours(24);
+        world.pass.key = KeyCheck::Rejected("it is unknown".to_owned());
+        let others = vec![world.settling.now; others];
+        world.pass.keys = Some(KeysSeen::Listed { own: OwnKey::Unlisted, others });
+        world.pass.is_key_refused = false;
+        world.secret = SecretView::Ours { uid: "secret-uid".to_owned(), has_key: true, is_current: true };
+        if let ClaimView::Present(record) = &mut world.claim {
+            let published = Published { name: "shop".to_owned(), uid: "secret-uid".to_owned() };
+            record.claim = record.claim.clone().publishing(published, world.settling.now).unwrap();
+        }
+        let superseded_retention = Duration::from_hours(1000);
+        Case(wish, World { unproven_key: None, earlier: None, superseded_retention, ..world })
+    })
+}
+
+fn with_policy(wish: &Desired, on_invalid: InvalidKeyPolicy) -> Desired {
+    let mut wish = Desired { regenerate_key: Capability::Unknown, ..wish.clone() };
+    wish.key_health.on_invalid = on_invalid;
+    wish
+}
+
+fn is_replaced(step: &Step) -> bool {
+    matches!(step, Step::Do(Action::AcquireKey { .. }))
+}
+
+proptest! {
+    #[test]
+    fn a_known_key_is_replaced_only_where_two_witnesses_call_it_dead_and_nobody_is_hurt(
+        any in case(), owned in owned_case(), dead in dead_case(0),
+    ) {
+        for Case(wish, world) in [&any, &owned, &dead] {
+            let (step, Some(before)) = (plan(wish, world), record(world)) else { continue };
+            let Step::Do(Action::AcquireKey { claim: next, .. }) = &step else { continue };
+            if before.claim.phase() != Phase::Owned {
+                continue;
+            }
+            prop_assert!(matches!(world.pass.key, KeyCheck::Rejected(_)));
+            let Some(KeysSeen::Listed { own, others }) = &world.pass.keys else { panic!("one witness alone") };
+            prop_assert_ne!(*own, OwnKey::Listed);
+            let is_open = before.claim.is_key_doubtful();
+            let policy = wish.key_health.on_invalid;
+            let is_harmless = others.is_empty() || (is_open && others.len() == 1);
+            prop_assert!(is_harmless || policy == InvalidKeyPolicy::Regenerate);
+            prop_assert!(is_open || policy != InvalidKeyPolicy::Report);
+            prop_assert!(!wish.is_suspended || before.claim.is_key_announced());
+            prop_assert!(matches!(world.secret, SecretView::Ours { .. }), "it could not be published");
+            prop_assert_eq!(next.key(), before.claim.key(), "the old key stays until the new one is there");
+            prop_assert_eq!(next.rotation().map(|rotation| rotation.stage), Some(Stage::Announced));
+            prop_assert_eq!(next.is_key_doubtful(), true);
+        }
+    }
+
+    #[test]
+    fn a_dead_key_is_replaced_by_default_only_where_no_other_key_is_left(none in dead_case(0), some in dead_case(2)) {
+        for policy in [InvalidKeyPolicy::RegenerateIfNoneLeft, InvalidKeyPolicy::Regenerate] {
+            prop_assert!(is_replaced(&plan(&with_policy(&none.0, policy), &none.1)));
+        }
+        let default = plan(&with_policy(&some.0, InvalidKeyPolicy::RegenerateIfNoneLeft), &some.1);
+        prop_assert!(matches!(&default, Step::Stall(Reason::KeyRejected, words) if words.contains("(2)")), "{default:?}");
+        prop_assert!(is_replaced(&plan(&with_policy(&some.0, InvalidKeyPolicy::Regenerate), &some.1)));
+        for Case(wish, world) in [&none, &some] {
+            let step = plan(&with_policy(wish, InvalidKeyPolicy::Report), world);
+            prop_assert!(matches!(step, Step::Stall(Reason::KeyRejected, _)), "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn where_composio_refuses_it_a_dead_key_is_replaced_again_only_when_a_person_asks(
+        case in dead_case(0), is_asked: bool,
+    ) {
+        let Case(wish, world) = &case;
+        let mut wish = with_policy(wish, InvalidKeyPolicy::Regenerate);
+        wish.regenerate_key = Capability::Unavailable;
+        wish.key_health.is_asked = is_asked;
+        let step = plan(&wish, world);
+        prop_assert_eq!(is_replaced(&step), is_asked, "{:?}", step);
+        prop_assert!(is_asked || matches!(step, Step::Stall(Reason::RotationNotEnabled, _)));
+    }
+
+    #[test]
+    fn a_key_that_was_issued_a_moment_ago_is_not_judged(case in dead_case(0)) {
+        let Case(wish, mut world) = case;
+        let issued = record(&world).and_then(|record| record.claim.key().map(|key| key.issued_time)).unwrap();
+        world.settling.now = issued + jiff::SignedDuration::try_from(Duration::from_secs(30)).unwrap();
+        let step = plan(&wish, &world);
+        prop_assert!(!matches!(step, Step::Do(Action::AcquireKey { .. } | Action::ReadKeys)), "{:?}", step);
+        prop_assert!(!matches!(step, Step::Stall(Reason::KeyRejected, _)), "{:?}", step);
+    }
+}
