@@ -376,7 +376,7 @@ impl Budget {
 }
 
 /// How far two reads of one project's settings are apart: `base`, or as long as it takes to read the settings of all
-/// `projects` with what the sweeps leave of `observe_per_minute`, in whole minutes.
+/// `projects` with what the sweeps leave of `observe_per_minute`; then in whole minutes.
 pub fn settings_interval(
     projects: usize,
     observe_per_minute: u32,
@@ -385,6 +385,9 @@ pub fn settings_interval(
 ) -> Duration {
     // Half of it at least: where the sweeps alone were too many, they wait.
     let left = observe_per_minute.saturating_sub(sweep_pages_per_minute).max(observe_per_minute / 2).max(1);
-    let minutes = u64::try_from(projects).unwrap_or(u64::MAX).div_ceil(u64::from(left));
-    Duration::from_secs(minutes.saturating_mul(60)).max(base)
+    let projects = u64::try_from(projects).unwrap_or(u64::MAX);
+    if Duration::from_secs(projects.saturating_mul(60).div_ceil(u64::from(left))) <= base {
+        return base;
+    }
+    Duration::from_secs(projects.div_ceil(u64::from(left)).saturating_mul(60))
 }

@@ -49,14 +49,14 @@ async fn drift_of_each_member_is_only_reported_where_the_spec_says_so() {
         world.control.set_setting(&id, member, theirs.clone());
         shops.push((name, id, field, member, wanted, theirs));
     }
-    let word = |value: &Value| match value {
+    let shown = |value: &Value| match value {
         Value::Null => None,
         value => Some(value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)),
     };
     for (name, id, field, member, wanted, theirs) in &shops {
         let shop = drifted(&world, name, &[field]).await;
-        assert_eq!(drift(&shop)[0].desired, word(wanted).unwrap());
-        assert_eq!(drift(&shop)[0].observed, word(theirs), "{field}");
+        assert_eq!(drift(&shop)[0].desired, shown(wanted).unwrap());
+        assert_eq!(drift(&shop)[0].observed, shown(theirs), "{field}");
         let shop = synced(&world, name, "False", "Drifted").await;
         assert_eq!(condition(&shop, "Ready").unwrap().status, "True", "{field}: it is not Ready any more");
         assert!(

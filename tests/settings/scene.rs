@@ -49,10 +49,13 @@ pub(crate) fn every_member() -> Value {
     Value::Object(members().map(|(field, _, wanted, _)| (field.to_owned(), wanted)).into_iter().collect())
 }
 
-/// A world whose operator looks at the settings every few seconds.
+/// A world whose operator looks at the settings every few seconds, with a budget that leaves room for that.
 pub(crate) async fn watchful() -> World {
     let mut world = World::without_operator().await;
     world.observe_interval = SHORT;
+    world.control.set_modes(&world.organization.id, |modes| modes.rate_limit = Some(100_000));
+    let limits = json!({"limits": {"requestsPerMinute": 20_000}});
+    world.add_organization("default", &world.organization.key, limits).await;
     world.start_operator().await;
     world.organization_ready("default").await;
     world

@@ -267,4 +267,7 @@ fn the_distance_of_settings_reads_grows_with_the_fleet() {
     assert_eq!(settings_interval(10_000, 100, 1, base), Duration::from_mins(102));
     assert_eq!(settings_interval(10_000, 100, 1_000, base), Duration::from_mins(200), "half at least");
     assert_eq!(settings_interval(5, 0, 0, base), base);
+    let short = Duration::from_secs(2);
+    assert_eq!(settings_interval(3, 100, 0, short), short, "whole minutes only where it has to grow");
+    assert_eq!(settings_interval(4, 100, 0, short), Duration::from_mins(1));
 }

@@ -333,7 +333,7 @@ proptest! {
 #[test]
 fn the_worlds_lead_to_every_kind_of_step() {
     let (mut runner, mut reached) = (TestRunner::deterministic(), BTreeSet::new());
-    for number in 0..2560 {
+    for number in 0..5120 {
         let case = match number % 10 {
             0 | 5 => owned_case().boxed(),
             1 => dead_case(number % 3).boxed(),

@@ -4,7 +4,7 @@ use composio_operator::domain::failure::Failure;
 use composio_operator::domain::key::ApiKey;
 use composio_operator::domain::reason::Reason;
 use composio_operator::domain::settings::{Member, Settings};
-use composio_operator::domain::world::{Capability, KeyCheck, Pass, SettingsView};
+use composio_operator::domain::world::{Capability, SettingsView};
 use serde_json::json;
 
 use super::execute::{Work, failure};

@@ -73,13 +73,13 @@ fn found() -> impl Strategy<Value = (Option<String>, Option<Published>)> {
         .prop_map(|(version, earlier)| (version, earlier.flatten()))
 }
 
-fn pass() -> impl Strategy<Value = Pass> {
+fn pass() -> BoxedStrategy<Pass> {
     let evidence = proptest::option::weighted(0.7, evidence());
     let exists = proptest::option::of(any::<bool>());
     let disproved = proptest::option::weighted(0.3, version());
     let keys = proptest::option::weighted(0.6, keys());
-    (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved, keys).prop_map(
-        |(evidence, is_key_refused, exists, settings, has_mutated, disproved, keys)| {
+    (evidence, any::<bool>(), exists, settings_view(), any::<bool>(), disproved, keys)
+        .prop_map(|(evidence, is_key_refused, exists, settings, has_mutated, disproved, keys)| {
             let take_over = TakeOverSeen::default();
             let mut pass = Pass {
                 evidence,
@@ -93,8 +93,8 @@ fn pass() -> impl Strategy<Value = Pass> {
             };
             pass.saw_settings(settings);
             pass
-        },
-    )
+        })
+        .boxed()
 }
 
 fn drift() -> impl Strategy<Value = DriftSpec> {
@@ -130,7 +130,7 @@ fn keys() -> impl Strategy<Value = KeysSeen> {
     ]
 }
 
-fn wish() -> impl Strategy<Value = Desired> {
+fn wish() -> BoxedStrategy<Desired> {
     let endpoint = prop_oneof![
         Just(Capability::Unknown),
         Just(Capability::Available),
@@ -153,6 +153,7 @@ fn wish() -> impl Strategy<Value = Desired> {
                 }
             },
         )
+        .boxed()
 }
 
 fn secret() -> impl Strategy<Value = SecretView> {
@@ -218,45 +219,47 @@ impl fmt::Debug for Case {
     }
 }
 
-pub(super) fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> BoxedStrategy<Case> {
     let clocks = (spans(), spans(), proptest::option::of(spans()));
     let flags = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.1), proptest::bool::weighted(0.2));
-    (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), (pass(), look())).prop_map(
-        |(
-            wish,
-            (ops, whose),
-            (after, seen_for, nothing_for),
-            (is_held, is_in_flight, is_key_suspected),
-            secret,
-            (pass, look),
-        )| {
-            let (secret, (unproven_key, earlier)) = secret;
-            let mut walk = Walk::new();
-            for op in &ops {
-                let _ = walk.step(op);
-            }
-            let now = walk.now + SignedDuration::try_from(after).unwrap();
-            let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
-            let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
-            let superseded_retention = Duration::from_mins(1);
-            let world = World {
-                owner,
-                claim,
-                is_held,
-                is_in_flight,
+    (wish(), (ops(16), whose()), clocks, flags, (secret(), found()), (pass(), look()))
+        .prop_map(
+            |(
+                wish,
+                (ops, whose),
+                (after, seen_for, nothing_for),
+                (is_held, is_in_flight, is_key_suspected),
                 secret,
-                unproven_key,
-                earlier,
-                superseded_retention,
-                settling,
-                take_over: TakeOverView::default(),
-                look,
-                is_key_suspected,
-                pass,
-            };
-            Case(wish, world)
-        },
-    )
+                (pass, look),
+            )| {
+                let (secret, (unproven_key, earlier)) = secret;
+                let mut walk = Walk::new();
+                for op in &ops {
+                    let _ = walk.step(op);
+                }
+                let now = walk.now + SignedDuration::try_from(after).unwrap();
+                let settling = Settling { now, settle: SETTLE, seen_for, nothing_for };
+                let (owner, claim) = (owner("resource-1"), claim_view(whose, walk.record));
+                let superseded_retention = Duration::from_mins(1);
+                let world = World {
+                    owner,
+                    claim,
+                    is_held,
+                    is_in_flight,
+                    secret,
+                    unproven_key,
+                    earlier,
+                    superseded_retention,
+                    settling,
+                    take_over: TakeOverView::default(),
+                    look,
+                    is_key_suspected,
+                    pass,
+                };
+                Case(wish, world)
+            },
+        )
+        .boxed()
 }
 
 pub(super) fn record(world: &World) -> Option<&Record> {
@@ -271,30 +274,32 @@ pub(super) fn is_mine(world: &World) -> bool {
 }
 
 /// A world whose claim is this resource's, owned and settled, and where nothing forbids the next step.
-pub(super) fn owned_case() -> impl Strategy<Value = Case> {
+pub(super) fn owned_case() -> BoxedStrategy<Case> {
     let flags = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.2));
-    (case(), some_settings(), flags).prop_map(|(Case(wish, world), applied, flags)| {
-        let (has_applied, is_renamed, is_gone) = flags;
-        let mut walk = Walk::new();
-        for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
-            walk.step(&op).unwrap();
-        }
-        let mut record = walk.record;
-        if has_applied {
-            record.claim = record.claim.with_settings(applied, walk.now).unwrap();
-        }
-        if is_renamed {
-            for (name, uid) in [("before", "earlier-uid"), ("shop", "secret-uid")] {
-                let published = Published { name: name.to_owned(), uid: uid.to_owned() };
-                record.claim = record.claim.publishing(published, walk.now).unwrap();
+    (case(), some_settings(), flags)
+        .prop_map(|(Case(wish, world), applied, flags)| {
+            let (has_applied, is_renamed, is_gone) = flags;
+            let mut walk = Walk::new();
+            for op in [Op::Announce, Op::Created { attempt: 1, id: 1, has_key: true }] {
+                walk.step(&op).unwrap();
             }
-        }
-        let wish = Desired {
-            is_suspended: false,
-            room: Room::default(),
-            settings_endpoint: if is_gone { Capability::Unavailable } else { Capability::Available },
-            ..wish
-        };
-        Case(wish, World { claim: claim_view(Whose::Mine, record), is_in_flight: false, ..world })
-    })
+            let mut record = walk.record;
+            if has_applied {
+                record.claim = record.claim.with_settings(applied, walk.now).unwrap();
+            }
+            if is_renamed {
+                for (name, uid) in [("before", "earlier-uid"), ("shop", "secret-uid")] {
+                    let published = Published { name: name.to_owned(), uid: uid.to_owned() };
+                    record.claim = record.claim.publishing(published, walk.now).unwrap();
+                }
+            }
+            let wish = Desired {
+                is_suspended: false,
+                room: Room::default(),
+                settings_endpoint: if is_gone { Capability::Unavailable } else { Capability::Available },
+                ..wish
+            };
+            Case(wish, World { claim: claim_view(Whose::Mine, record), is_in_flight: false, ..world })
+        })
+        .boxed()
 }
