@@ -19,6 +19,7 @@ mod machine;
 mod plot;
 mod readiness;
 mod restore;
+mod rotation;
 mod screen;
 mod stage;
 mod sweep;
@@ -69,6 +70,8 @@ enum Section {
     Bulk,
     /// A deleted Secret comes back
     Restore,
+    /// All keys are revoked and replaced
+    Rotation,
     /// A growing fleet: memory, restart, foreign Secrets, a revoked key
     Fleet,
 }
@@ -128,6 +131,9 @@ async fn figures(arguments: &Arguments, subject: &Subject) -> anyhow::Result<(Ve
     if is_wanted(Section::Restore) {
         let (projects, deletions) = if quick { (10, 50) } else { (100, 1_000) };
         figures.extend(restore::measure(subject, projects, deletions).await?);
+    }
+    if is_wanted(Section::Rotation) {
+        figures.extend(rotation::measure(subject, if quick { 20 } else { 500 }).await?);
     }
     if is_wanted(Section::Fleet) {
         let largest = arguments.projects.unwrap_or(if quick { 400 } else { 10_000 });

@@ -147,14 +147,14 @@ pub struct ComposioProjectStatus {
     /// What applies where the spec says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectiveStatus>,
+    /// The last replacement of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation: Option<LastRotation>,
     /// Settings that differ at Composio, with spec.onDrift: Report.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["field".into()]))]
     pub drift: Vec<DriftStatus>,
-    /// The last replacement of the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_rotation: Option<LastRotation>,
     /// The last value of the annotation composio.dev/reconcile-requested-at that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]

@@ -280,11 +280,6 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Composio has shown the settings, or refused to change them: what differs now stays so until somebody acts.
-    pub fn has_looked_at_settings(&self) -> bool {
-        self.settings != SettingsView::Unseen && self.key == KeyCheck::Lives
-    }
-
     /// Notes an answer to regenerate. What was seen of the key before is about another one, if there is a new one.
     pub fn asked_for_key(&mut self, is_refused: bool) {
         self.is_key_refused = is_refused;
@@ -307,6 +302,11 @@ impl Pass {
         {
             *failure = Failure::transient(failure.detail.clone());
         }
+    }
+
+    /// Composio has shown the settings, or refused to change them: what differs now stays so until somebody acts.
+    pub fn has_looked_at_settings(&self) -> bool {
+        self.settings != SettingsView::Unseen && self.key == KeyCheck::Lives
     }
 
     /// Notes what a call about the settings has shown, and what that says of the key.

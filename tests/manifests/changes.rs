@@ -120,10 +120,10 @@ async fn every_other_change_is_accepted_and_so_is_a_default_that_is_stated_or_dr
         (with_adopt("pr_1", "Secret"), plain()),
         (with_adopt("pr_1", "Secret"), with_adopt("pr_1", "Regenerate")),
         (project(json!({"onProjectMissing": "Report"})), project(json!({"onProjectMissing": "Recreate"}))),
-        (project(json!({"onDrift": "Correct"})), project(json!({"onDrift": "Report"}))),
-        (project(json!({"onDrift": "Report"})), plain()),
         (project(json!({"onInvalidKey": "Report"})), project(json!({"onInvalidKey": "Regenerate"}))),
         (project(json!({"onInvalidKey": "Regenerate"})), plain()),
+        (project(json!({"onDrift": "Correct"})), project(json!({"onDrift": "Report"}))),
+        (project(json!({"onDrift": "Report"})), plain()),
         (project(json!({"secret": {"name": "a"}})), project(json!({"secret": {"name": "b"}}))),
         (
             project(json!({"secret": {"template": {"a": "x"}}})),

@@ -17,6 +17,7 @@ impl Work<'_> {
 
     /// The look at the settings; `is_routine` where nobody waits for it.
     pub(super) async fn look_at_settings(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+        self.begin_look();
         let is_patched = pass.settings == SettingsView::Patched;
         let client = &self.organization.client;
         let client = if is_routine { client.observing() } else { client.clone() };
@@ -29,6 +30,7 @@ impl Work<'_> {
             pass.drifted = self.desired.settings.differing_from(observed);
         }
         pass.saw_settings(view);
+        self.note_key(&pass.key);
         Ok(())
     }
 

@@ -77,12 +77,8 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings { is_routine } => {
-            work.begin_look();
-            work.look_at_settings(pass, is_routine).await?;
-            work.note_key(&pass.key);
-            Ok(())
-        }
+        Action::ReadSettings { is_routine } => work.look_at_settings(pass, is_routine).await,
+        Action::ProveOwnKey { is_routine } => work.prove_own_key(pass, is_routine).await,
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);
@@ -99,7 +95,6 @@ pub(super) async fn execute(
             pass.disproved = work.prove_key(unproven_key).await?;
             Ok(())
         }
-        Action::ProveOwnKey { is_routine } => work.look_at_key(pass, is_routine).await,
         Action::ReadKeys => {
             let (keys, lives) = work.read_keys().await?;
             pass.saw_keys(keys, lives);

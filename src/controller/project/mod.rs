@@ -84,8 +84,8 @@ pub fn controller(
 fn deleted(context: &Context, object: &CachedProject) {
     let Some(uid) = object.uid() else { return };
     context.failures.forget(&uid);
-    context.looks.forget(&uid);
     context.key_suspicions.forget(&uid);
+    context.looks.forget(&uid);
     for waiter in context.waiters.take(None, Some(&uid)) {
         // The receiver lives as long as the process.
         let _ = context.wake.projects.send(waiter);

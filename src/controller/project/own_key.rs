@@ -148,52 +148,51 @@ impl Work<'_> {
         }
     }
 
-    /// The look at the key by a call of its own. One that nobody waits for and that comes to nothing leaves what was known
-    /// as it is.
-    pub(super) async fn look_at_key(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+    /// One call with the claim's key (API 8); a fresh key gets some more.
+    pub(super) async fn prove_own_key(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
         self.begin_look();
         let client = if is_routine { self.organization.client.observing() } else { self.client() };
-        let proof = self.prove_own_key(&client).await;
-        if !matches!(&proof, Err(failure) if failure.reason == Reason::Throttled) {
-            self.context.looks.looked(&self.desired.uid);
-        }
-        match proof {
-            Ok(check) => pass.key = check,
-            Err(failure) if is_routine => pass.saw_settings(SettingsView::Failed(failure)),
-            Err(failure) => return Err(failure),
-        }
-        self.note_key(&pass.key);
-        Ok(())
-    }
-
-    /// One call with the claim's key; a fresh key gets some more.
-    async fn prove_own_key(&self, client: &Client) -> Result<KeyCheck, Failure> {
         let issued = self.record()?.claim.key().map(|key| key.issued_time);
         let age = issued.map(|issued| self.world.settling.now.duration_since(issued).as_secs());
         let mut pauses = PAUSES.iter().filter(|_| age.is_some_and(|age| age < FRESH_SECONDS));
-        loop {
-            match (self.prove(client).await?, pauses.next()) {
-                (Proof::Lives, _) => return Ok(KeyCheck::Lives),
-                (_, Some(pause)) => tokio::time::sleep(*pause).await,
-                (Proof::Rejected(words) | Proof::Expired(words), None) => {
-                    return Ok(KeyCheck::Rejected(words));
+        let seen = loop {
+            match (self.prove(&client).await, pauses.next()) {
+                (Err(failure), _) => break Err(failure),
+                (Ok(Proof::Lives), _) => break Ok(KeyCheck::Lives),
+                (Ok(_), Some(pause)) => tokio::time::sleep(*pause).await,
+                (Ok(Proof::Rejected(words) | Proof::Expired(words)), None) => {
+                    break Ok(KeyCheck::Rejected(words));
                 }
             }
+        };
+        match seen {
+            Ok(seen) => pass.key = seen,
+            // One that there was no room for was not made.
+            Err(failure) if failure.reason == Reason::Throttled && !is_routine => return Err(failure),
+            Err(failure) if failure.reason == Reason::Throttled => {
+                pass.saw_settings(SettingsView::Failed(failure));
+                return Ok(());
+            }
+            Err(failure) => pass.saw_settings(SettingsView::Failed(failure)),
         }
+        self.context.looks.looked(&self.desired.uid);
+        self.note_key(&pass.key);
+        Ok(())
     }
 
     /// The second witness about a key that was rejected: does the project still list it? A mask is only a hint, so that a
     /// listed key is proven once more; the second value is whether it works after all.
     pub(super) async fn read_keys(&self) -> Result<(KeysSeen, bool), Failure> {
         let (id, key) = (project_id(&self.record()?.claim)?, self.own_key()?);
-        let read = self.client().read_project(&self.organization.key, &id).await;
+        let client = self.client();
+        let read = client.read_project(&self.organization.key, &id).await;
         let Some(detail) = read.map_err(|error| self.failure(error))? else {
             return Ok((KeysSeen::NoProject, false));
         };
         let (own, others): (Vec<_>, Vec<_>) =
             detail.api_keys.into_iter().partition(|listed| listed.mask.fits(key));
         let others: Vec<_> = others.iter().map(|listed| listed.created_at).collect();
-        let proof = if own.is_empty() { None } else { Some(self.prove(&self.client()).await?) };
+        let proof = if own.is_empty() { None } else { Some(self.prove(&client).await?) };
         let own = match &proof {
             None => OwnKey::Unlisted,
             Some(Proof::Expired(_)) => OwnKey::Expired,

@@ -37,6 +37,27 @@ pub(super) fn on_missing(spec: Option<OnProjectMissing>) -> MissingPolicy {
     }
 }
 
+/// `spec.onInvalidKey`, with its default.
+pub(super) fn on_invalid_key(spec: Option<OnInvalidKey>) -> InvalidKeyPolicy {
+    spec.map(Into::into).unwrap_or_default()
+}
+
+/// The same, and whether there is reason to look at the key.
+pub(super) fn key_health(object: &ComposioProject, spec: Option<OnInvalidKey>) -> KeyHealth {
+    KeyHealth {
+        on_invalid: on_invalid_key(spec),
+        is_asked: is_asked(object),
+        is_reported: is_key_reported(object),
+    }
+}
+
+/// Whether the status says that the key or the operator's address is refused, which only a look can end.
+fn is_key_reported(object: &ComposioProject) -> bool {
+    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
+    let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
+    ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str()))
+}
+
 /// `spec.onDrift`, with its default.
 pub(super) fn on_drift(spec: Option<OnDrift>) -> DriftPolicy {
     match spec {
@@ -45,14 +66,8 @@ pub(super) fn on_drift(spec: Option<OnDrift>) -> DriftPolicy {
     }
 }
 
-/// Whether the status says that something is wrong with the key, which only a look can end.
-fn is_key_reported(object: &ComposioProject) -> bool {
-    let about_key = [Reason::KeyRejected, Reason::RotationNotEnabled, Reason::AddressNotAllowed];
-    let ready = object.status.as_ref().and_then(|known| status::find(&known.conditions, "Ready"));
-    ready.is_some_and(|ready| about_key.iter().any(|about| ready.reason == about.as_str()))
-}
-
-/// Whether the settings are to be looked at now: somebody asks, or the status says that something is wrong with the key.
+/// Whether the settings are to be looked at now: somebody asks, or the status says that the key or the operator's address is
+/// refused, which only a look can end.
 pub(super) fn is_look_asked(object: &ComposioProject) -> bool {
     is_asked(object) || is_key_reported(object)
 }
@@ -64,20 +79,6 @@ pub(super) fn trouble(object: &ComposioProject) -> Option<(Reason, String)> {
     let known = [Reason::SettingsNotApplied, Reason::SettingsUnavailable, Reason::Drifted];
     let reason = known.into_iter().find(|reason| is_current && synced.reason == reason.as_str())?;
     Some((reason, reason.detail(&synced.message)?.to_owned()))
-}
-
-/// `spec.onInvalidKey`, with its default.
-pub(super) fn on_invalid_key(spec: Option<OnInvalidKey>) -> InvalidKeyPolicy {
-    spec.map(Into::into).unwrap_or_default()
-}
-
-/// The same, and whether there is reason to look at the key.
-pub(super) fn key_health(object: &ComposioProject, spec: Option<OnInvalidKey>) -> KeyHealth {
-    KeyHealth {
-        on_invalid: on_invalid_key(spec),
-        is_asked: suspicion(object) == Suspicion::Asked,
-        is_reported: is_key_reported(object),
-    }
 }
 
 /// The annotation that asks for a look, as status repeats it.

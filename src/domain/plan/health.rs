@@ -45,27 +45,21 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
     }
 }
 
-/// The look itself, after what the workloads need is done; `None` where nothing points to it.
+/// The look itself, after what the workloads need is done; `None` where nothing points to it. Where it was asked for, a look
+/// at the settings has come before, which is the same proof.
 pub(super) fn look(desired: &Desired, world: &World, claim: &Claim) -> Option<Step> {
-    if world.pass.key != KeyCheck::Unseen {
-        return None;
-    }
-    if claim.rotation().is_some_and(is_open) {
-        return Some(Step::Do(Action::ProveOwnKey { is_routine: false }));
-    }
     let health = &desired.key_health;
-    if !health.is_asked && !health.is_reported && !world.is_key_suspected {
+    let is_open = claim.rotation().is_some_and(is_open);
+    let is_wanted = is_open || health.is_asked || health.is_reported || world.is_key_suspected;
+    if world.pass.key != KeyCheck::Unseen || !is_wanted {
         return None;
     }
-    // A look at the settings is the same proof.
-    let is_managed = !desired.settings.is_empty() && desired.settings_endpoint != Capability::Unavailable;
     Some(match &world.pass.settings {
         SettingsView::Failed(failure) if failure.class == Class::Terminal => {
             Step::Stall(failure.reason, failure.detail.clone())
         }
         SettingsView::Failed(failure) => Step::Fail(failure.clone()),
-        SettingsView::Unseen if is_managed => Step::Do(Action::ReadSettings { is_routine: false }),
-        _ => Step::Do(Action::ProveOwnKey { is_routine: false }),
+        _ => Step::Do(Action::ProveOwnKey { is_routine: !is_open && !health.is_asked }),
     })
 }
 

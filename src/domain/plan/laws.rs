@@ -86,11 +86,11 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Secret),
         1 => any::<bool>().prop_map(Event::Suspend),
         1 => any::<bool>().prop_map(Event::Recreate),
-        2 => proptest::sample::select(Member::ALL.to_vec()).prop_map(Event::ThirdSets),
-        1 => any::<bool>().prop_map(Event::Report),
         2 => any::<bool>().prop_map(Event::ThirdChangesKeys),
         1 => policy.prop_map(Event::OnInvalidKey),
         2 => Just(Event::Asks),
+        2 => proptest::sample::select(Member::ALL.to_vec()).prop_map(Event::ThirdSets),
+        1 => any::<bool>().prop_map(Event::Report),
         1 => Just(Event::Leaves),
         2 => Just(Event::Returns),
     ]

@@ -96,7 +96,7 @@ pub enum Action {
     ProveKey,
     /// Prove the claim's key by a call of its own.
     ProveOwnKey {
-        /// The look of the schedule, where no settings can be read; nothing waits for it.
+        /// The look of the schedule where no settings can be read, for which nothing waits.
         is_routine: bool,
     },
     /// Read which keys the claim's project has; if that of the claim is among them, prove it once more.

@@ -130,11 +130,11 @@ pub(super) struct Model {
     sighting: Option<Sighting>,
     /// A project that was not found, since when.
     absence: Option<(ProjectId, Timestamp)>,
+    /// A look has shown that the claim's key does not work.
+    is_key_suspected: bool,
     looks: Looks,
     /// Members that somebody else has changed.
     pub(super) touched: BTreeSet<Member>,
-    /// A look has shown that the claim's key does not work.
-    is_key_suspected: bool,
     tasks: Vec<Task>,
     faults: VecDeque<Fault>,
     story: Vec<String>,
@@ -214,9 +214,9 @@ impl Model {
             epoch: 0,
             sighting: None,
             absence: None,
+            is_key_suspected: false,
             looks: Looks::default(),
             touched: BTreeSet::new(),
-            is_key_suspected: false,
             tasks: Vec::new(),
             faults: faults.into(),
             story: Vec::new(),
@@ -355,8 +355,8 @@ impl Model {
         self.epoch += 1;
         self.sighting = None;
         self.absence = None;
-        self.looks = Looks::default();
         self.is_key_suspected = false;
+        self.looks = Looks::default();
         self.desired.settings_endpoint = Capability::Unknown;
         self.desired.regenerate_key = Capability::Unknown;
     }

@@ -60,6 +60,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
+        Action::ProveOwnKey { .. } => work.prove_own_key(pass).await,
         Action::ReadSettings { .. } => {
             work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
@@ -83,7 +84,6 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.take_over.presence = Some(work.look_for_project().await?);
             Ok(())
         }
-        Action::ProveOwnKey { is_routine } => work.look_at_key(pass, is_routine).await,
         Action::ReadKeys => {
             let (keys, lives) = work.read_keys().await?;
             pass.saw_keys(keys, lives);

@@ -29,18 +29,6 @@ impl Model {
         }
     }
 
-    pub(super) fn prove_own_key(&mut self, key: &ApiKey, is_routine: bool) -> KeyCheck {
-        self.remote.calls += 1;
-        self.note_look();
-        if is_routine {
-            self.turns.insert("the key was proven by itself");
-        }
-        match self.remote.opened_by(key) {
-            Some(_) => KeyCheck::Lives,
-            None => KeyCheck::Rejected(String::new()),
-        }
-    }
-
     pub(super) fn read_keys(&mut self, key: &ApiKey) -> KeysSeen {
         let (now, id) = (self.now, self.claim.as_ref().and_then(|record| record.claim.project_id().cloned()));
         let Some(detail) = id.and_then(|id| self.remote.read(&id, now)) else { return KeysSeen::NoProject };

@@ -12,7 +12,7 @@ use crate::domain::key::ApiKey;
 use crate::domain::plan::{Step, open_settings};
 use crate::domain::reason::Reason;
 use crate::domain::settings::{Member, Settings};
-use crate::domain::world::{Capability, Pass, SettingsView};
+use crate::domain::world::{Capability, KeyCheck, Pass, SettingsView};
 
 /// Distance between two looks.
 const INTERVAL: SignedDuration = SignedDuration::from_mins(10);
@@ -60,7 +60,7 @@ impl Model {
 
     pub(super) fn read_settings(&mut self, key: Option<&ApiKey>, is_patched: bool) -> SettingsView {
         self.remote.calls += 1;
-        self.note_look();
+        self.looks.last = Some(self.now);
         let endpoint = self.remote.endpoint;
         let project = key.and_then(|key| self.remote.opened_by(key));
         match project {
@@ -95,8 +95,14 @@ impl Model {
         }
     }
 
-    /// A look was made.
-    pub(super) fn note_look(&mut self) {
+    /// The proof of the key where no settings can be read.
+    pub(super) fn prove_own_key(&mut self, key: Option<&ApiKey>, pass: &mut Pass) {
+        self.remote.calls += 1;
         self.looks.last = Some(self.now);
+        self.turns.insert("the key was proven by itself");
+        match key.and_then(|key| self.remote.opened_by(key)) {
+            Some(_) => pass.key = KeyCheck::Lives,
+            None => pass.saw_settings(SettingsView::Failed(Failure::terminal(Reason::KeyRejected, ""))),
+        }
     }
 }

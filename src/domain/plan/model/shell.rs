@@ -51,8 +51,8 @@ impl Model {
                 Step::Do(action) => action,
                 Step::Fail(_) => return End::Failed("something was not done"),
                 step => {
-                    self.looked(&pass, &step);
                     self.report(&step);
+                    self.looked(&pass, &step);
                     return End::Step(step);
                 }
             };
@@ -157,6 +157,12 @@ impl Model {
                 self.note_key(pass);
                 Ok(())
             }
+            Action::ProveOwnKey { .. } => {
+                self.reading()?;
+                self.prove_own_key(key.as_ref(), pass);
+                self.note_key(pass);
+                Ok(())
+            }
             Action::PatchSettings(members) => {
                 pass.has_mutated = true;
                 self.reading()?;
@@ -170,12 +176,6 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
-            Action::ProveOwnKey { is_routine } => {
-                self.reading()?;
-                pass.key = self.prove_own_key(&key.ok_or(Ended("no key"))?, is_routine);
-                self.note_key(pass);
-                Ok(())
-            }
             Action::ReadKeys => {
                 self.reading()?;
                 let keys = self.read_keys(&key.ok_or(Ended("no key"))?);
