@@ -8,7 +8,7 @@ mod revoked;
 
 use composio_operator::crd::ComposioProject;
 use serde_json::{Value, json};
-use testbed::emulator::Operation;
+use testbed::emulator::{Fault, Operation};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
@@ -57,6 +57,24 @@ fn replaced(world: &World) -> usize {
 /// Regenerates that were sent.
 fn asked(world: &World) -> usize {
     world.control.count(&world.organization.id, Operation::Regenerate)
+}
+
+/// The calls with a project's key.
+const CALLS: [Operation; 2] = [Operation::ReadSettings, Operation::Categories];
+
+/// Calls with a project's key so far.
+fn looks(world: &World) -> usize {
+    CALLS.into_iter().map(|call| world.control.count(&world.organization.id, call)).sum()
+}
+
+/// Every call with a project's key meets this so many times; the rules.
+fn fault_looks(world: &World, fault: &Fault, times: u32) -> Vec<u64> {
+    let rule = |call| world.control.fault(&world.organization.id, call, fault.clone(), times);
+    CALLS.into_iter().map(rule).collect()
+}
+
+fn clear(world: &World, rules: &[u64]) {
+    rules.iter().for_each(|rule| drop(world.control.clear_fault(*rule)));
 }
 
 /// Waits until the last `poke` is answered for in status.

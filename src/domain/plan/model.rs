@@ -334,15 +334,6 @@ impl Model {
         }
     }
 
-    /// One that is made while a regenerate is not answered cannot be told from the one that this may have issued.
-    fn third_changes_keys(&mut self, revokes: bool) {
-        let Some(record) = self.claim.as_ref().filter(|record| record.key.is_some()) else { return };
-        let Some(id) = record.claim.project_id().cloned() else { return };
-        if revokes || !record.claim.is_key_doubtful() {
-            self.remote.third_changes_keys(&id, revokes, self.now);
-        }
-    }
-
     /// The process ends: what it remembered and the tasks that it ran are gone.
     fn crash(&mut self) {
         let epoch = self.epoch;

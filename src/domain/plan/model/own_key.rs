@@ -57,4 +57,13 @@ impl Model {
         self.desired.key_health.is_reported =
             reason.is_some_and(|reason| matches!(reason, Reason::KeyRejected | Reason::RotationNotEnabled));
     }
+
+    /// One that is made while a regenerate is not answered cannot be told from the one that this may have issued.
+    pub(super) fn third_changes_keys(&mut self, revokes: bool) {
+        let Some(record) = self.claim.as_ref().filter(|record| record.key.is_some()) else { return };
+        let Some(id) = record.claim.project_id().cloned() else { return };
+        if revokes || !record.claim.is_key_doubtful() {
+            self.remote.third_changes_keys(&id, revokes, self.now);
+        }
+    }
 }

@@ -13,8 +13,8 @@ use crate::domain::world::{
 };
 
 /// A world in which two witnesses agree that the key of an `Owned` claim is dead, a day after its birth.
-pub(super) fn dead_case(others: usize) -> impl Strategy<Value = Case> {
-    owned_case().prop_map(move |Case(wish, mut world)| {
+pub(super) fn dead_case(others: usize) -> BoxedStrategy<Case> {
+    let dead = owned_case().prop_map(move |Case(wish, mut world)| {
         world.settling.now += jiff::SignedDuration::from_hours(24);
         world.pass.key = KeyCheck::Rejected("it is unknown".to_owned());
         let others = vec![world.settling.now; others];
@@ -27,7 +27,8 @@ pub(super) fn dead_case(others: usize) -> impl Strategy<Value = Case> {
         }
         let superseded_retention = Duration::from_hours(1000);
         Case(wish, World { unproven_key: None, earlier: None, superseded_retention, ..world })
-    })
+    });
+    dead.boxed()
 }
 
 fn with_policy(wish: &Desired, on_invalid: InvalidKeyPolicy) -> Desired {
