@@ -81,7 +81,7 @@ pub(super) async fn execute(
             work.begin_look();
             work.look_at_settings(pass, is_routine).await?;
             work.note_key(&pass.key);
-            Ok(())
+            return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
         }
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
@@ -99,7 +99,10 @@ pub(super) async fn execute(
             pass.disproved = work.prove_key(unproven_key).await?;
             Ok(())
         }
-        Action::ProveOwnKey { is_routine } => work.look_at_key(pass, is_routine).await,
+        Action::ProveOwnKey { is_routine } => {
+            work.look_at_key(pass, is_routine).await?;
+            return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
+        }
         Action::ReadKeys => {
             let (keys, lives) = work.read_keys().await?;
             pass.saw_keys(keys, lives);
