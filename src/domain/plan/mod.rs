@@ -253,7 +253,9 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     let key = health::next(desired, world, claim)?;
     if desired.is_suspended {
-        return Ok(finished(key, health::look(desired, world, claim), claim));
+        // What is finished must not overwrite or replace a key that was found meanwhile.
+        let found = secret::unproven_key(world).filter(|_| claim.is_key_announced());
+        return Ok(found.unwrap_or_else(|| finished(key, health::look(desired, world, claim), claim)));
     }
     if let Some(step) = secret::unproven_key(world) {
         return Ok(step);
