@@ -17,6 +17,7 @@ pub(crate) async fn world_with(spec: Value, change: impl FnOnce(&mut Modes)) -> 
     let mut world = World::without_operator().await;
     world.control.set_modes(&world.organization.id, change);
     set_spec(&world, spec).await;
+    world.observe_interval = Duration::from_mins(10);
     world.start_operator().await;
     world.organization_ready("default").await;
     world
