@@ -77,8 +77,14 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings { is_routine } => work.look_at_settings(pass, is_routine).await,
-        Action::ProveOwnKey { is_routine } => work.prove_own_key(pass, is_routine).await,
+        Action::ReadSettings { is_routine } => {
+            work.look_at_settings(pass, is_routine).await?;
+            return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
+        }
+        Action::ProveOwnKey { is_routine } => {
+            work.prove_own_key(pass, is_routine).await?;
+            return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
+        }
         Action::PatchSettings(members) => {
             pass.has_mutated = true;
             pass.saw_settings(work.patch_settings(&members).await?);

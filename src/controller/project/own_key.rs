@@ -175,7 +175,9 @@ impl Work<'_> {
             }
             Err(failure) => pass.saw_settings(SettingsView::Failed(failure)),
         }
-        self.context.looks.looked(&self.desired.uid);
+        if is_routine {
+            self.context.looks.looked(&self.desired.uid);
+        }
         self.note_key(&pass.key);
         Ok(())
     }

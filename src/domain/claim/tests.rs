@@ -47,10 +47,9 @@ fn is_legal(op: &Op, claim: &Claim) -> bool {
         Op::Announce | Op::Recovered { .. } => phase == Phase::Creating,
         Op::AnnounceKey | Op::AnnounceDeletion(Purpose::Replace) => phase == Phase::KeyPending,
         Op::AnnounceDeletion(_) => phase != Phase::Creating && claim.attempts().is_empty(),
-        Op::AnnounceRotation => phase == Phase::Owned,
         Op::Kept => phase == Phase::Deleting,
         Op::Gone => phase == Phase::KeyPending || is_replaced,
-        Op::Publish { .. } => phase == Phase::Owned,
+        Op::AnnounceRotation | Op::Publish { .. } => phase == Phase::Owned,
         Op::TakeUp { .. } => matches!(phase, Phase::KeyPending | Phase::Owned),
         Op::WithSettings => phase != Phase::Creating,
         Op::Adopted { .. } | Op::AdoptedWithKey { .. } | Op::RecoveredWithKey { .. } => {

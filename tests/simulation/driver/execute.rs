@@ -60,7 +60,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
-        Action::ProveOwnKey { .. } => work.prove_own_key(pass).await,
+        Action::ProveOwnKey { is_routine } => work.prove_own_key(pass, is_routine).await,
         Action::ReadSettings { .. } => {
             work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);

@@ -271,7 +271,9 @@ proptest! {
             walk.step(&Op::Announce).unwrap();
             walk.step(&Op::Created { attempt: 1, id: 1, has_key: true }).unwrap();
             (0..announced).for_each(|_| walk.step(&Op::AnnounceRotation).unwrap());
-            order.iter().for_each(|number| walk.absorb(*number, &late.answer(*number)));
+            for number in &order {
+                walk.absorb(*number, &late.answer(*number));
+            }
             walk
         });
         prop_assert_eq!(&ends[0].record.claim, &ends[1].record.claim);

@@ -157,9 +157,9 @@ impl Model {
                 self.note_key(pass);
                 Ok(())
             }
-            Action::ProveOwnKey { .. } => {
+            Action::ProveOwnKey { is_routine } => {
                 self.reading()?;
-                self.prove_own_key(key.as_ref(), pass);
+                self.prove_own_key(key.as_ref(), pass, is_routine);
                 self.note_key(pass);
                 Ok(())
             }

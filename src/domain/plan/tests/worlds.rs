@@ -85,10 +85,10 @@ fn pass() -> BoxedStrategy<Pass> {
                 evidence,
                 is_key_refused,
                 exists,
+                keys,
                 has_mutated,
                 disproved,
                 take_over,
-                keys,
                 ..Pass::default()
             };
             pass.saw_settings(settings);
