@@ -74,7 +74,9 @@ fn fault_looks(world: &World, fault: &Fault, times: u32) -> Vec<u64> {
 }
 
 fn clear(world: &World, rules: &[u64]) {
-    rules.iter().for_each(|rule| drop(world.control.clear_fault(*rule)));
+    for rule in rules {
+        world.control.clear_fault(*rule);
+    }
 }
 
 /// Waits until the last `poke` is answered for in status.
