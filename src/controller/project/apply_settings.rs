@@ -106,6 +106,10 @@ impl Work<'_> {
                 self.found_endpoint(false);
                 Ok(SettingsView::Unseen)
             }
+            // About the project's key, which the next look asks about: not about the organization's.
+            Err(error @ (CallError::Credential(..) | CallError::Forbidden(_))) => {
+                Ok(SettingsView::Failed(Failure::transient(error.to_string())))
+            }
             Err(error) => Ok(SettingsView::Failed(self.failure(error))),
         }
     }
