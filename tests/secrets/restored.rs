@@ -72,7 +72,10 @@ async fn ready_does_not_flap_while_a_deleted_secret_is_restored() {
     .await;
     let after = world.ready("shop").await;
     assert_eq!(after.resource_version(), before.resource_version(), "the status was written");
-    let status = proxy.journal()[writes..].iter().filter(|write| write.path.ends_with("/status")).count();
+    let journal = proxy.journal();
+    let status =
+        journal[writes..].iter().filter(|write| write.path.ends_with("composioprojects/shop/status"));
+    let status = status.count();
     assert_eq!(status, 0, "writes of the status");
     world.finish(&[]).await;
 }
