@@ -29,14 +29,15 @@ pub struct Brake {
     tallies: Mutex<HashMap<String, Tally>>,
     /// Held while a tally is read from the ledger.
     loading: tokio::sync::Mutex<()>,
-    /// Organizations whose held set has changed since their last report.
-    changed: Mutex<HashSet<String>>,
+    /// Organizations whose next look asks Composio nothing: their held set has changed, or what the caches know of them.
+    unprobed: Mutex<HashSet<String>>,
 }
 
 impl Default for Brake {
     fn default() -> Self {
-        let (tallies, loading, changed) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
-        Self { since: BootInstant::now(), tallies, loading, changed }
+        let (tallies, loading, unprobed) =
+            (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        Self { since: BootInstant::now(), tallies, loading, unprobed }
     }
 }
 
@@ -61,7 +62,7 @@ impl Context {
         let is_changed = tally.held().len() != before;
         drop(tallies);
         if is_changed {
-            self.held_changed(name);
+            self.wake_unprobed(name);
         }
         Ok(permit)
     }
@@ -94,7 +95,7 @@ impl Context {
         let is_changed = tallies.get_mut(organization).is_some_and(|tally| tally.withdraw(resource));
         drop(tallies);
         if is_changed {
-            self.held_changed(organization);
+            self.wake_unprobed(organization);
         }
     }
 
@@ -120,20 +121,16 @@ impl Context {
         }
     }
 
-    fn held_changed(&self, organization: &str) {
-        if lock(&self.brake.changed).insert(organization.to_owned()) {
+    /// Asks for a look at an organization that asks Composio nothing, such as after a change of what is held.
+    pub fn wake_unprobed(&self, organization: &str) {
+        if lock(&self.brake.unprobed).insert(organization.to_owned()) {
             self.wake_organization(organization);
         }
     }
 
-    /// Asks for a look at an organization that asks Composio nothing.
-    pub fn wake_unprobed(&self, organization: &str) {
-        self.held_changed(organization);
-    }
-
-    /// Whether the held set of an organization has changed, or another look without a probe was asked for, since the last time that this was asked.
-    pub fn take_held_changed(&self, organization: &str) -> bool {
-        lock(&self.brake.changed).remove(organization)
+    /// Whether a look without a probe was asked for since the last time that this was asked.
+    pub fn take_unprobed(&self, organization: &str) -> bool {
+        lock(&self.brake.unprobed).remove(organization)
     }
 }
 

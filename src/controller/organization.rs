@@ -151,6 +151,7 @@ async fn reconcile(
             Verdict::Ready(organization, _) => {
                 let id = organization.id.as_ref().map(ToString::to_string);
                 context.failures.forget(&uid);
+                context.organizations.budgets.shut_breaker(&name);
                 let was_lost = organization.client.budget().contact_restored();
                 let organization = Arc::new(*organization);
                 if context.organizations.set(&name, uid, State::Ready(organization.clone())) || was_lost {
@@ -206,7 +207,7 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
     // Looks that the end of its projects asks for need not ask Composio each time, nor does anybody after a sweep; what a
     // person asks for does.
     let (is_asked, is_about_held) =
-        (context.organizations.is_asked(object), context.take_held_changed(&object.name_any()));
+        (context.organizations.is_asked(object), context.take_unprobed(&object.name_any()));
     let is_needless = is_about_held || context.is_swept(&object.name_any());
     let is_due = (is_asked || !is_needless) && object.metadata.deletion_timestamp.is_none();
     let (header, moved) = match context.moved(object).await {

@@ -6,7 +6,7 @@ use testbed::emulator::{Entry, Fault, FaultRule, Operation, Point};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::{apply_many, is_probe, most_within, print_rates, reach, refused, world_with};
+use crate::scene::{apply_many, is_probe, most_within, print_rates, reach, refused, set_spec, world_with};
 
 const PROJECTS: usize = 1_000;
 
@@ -83,6 +83,22 @@ async fn calls_that_bring_no_answer_open_the_breaker_until_a_probe_is_answered()
     world.organization_ready("default").await;
     reach(&world, 40, "True", "Reconciled").await;
     assert_eq!(world.control.committed(&organization, Operation::Create), 40);
+    assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 0"#));
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answered_probe_alone_shuts_the_breaker_where_nothing_is_to_be_done() {
+    let world = World::start().await;
+    world.apply("shop", json!({})).await;
+    world.ready("shop").await;
+    let cut = Fault::Cut { point: Point::BeforeCommit };
+    let rule = world.control.inject(FaultRule::new(cut).organization(world.organization.id.clone()));
+    set_spec(&world, json!({"limits": {"requestsPerMinute": 400}})).await;
+    world.organization_reaches("default", "False", "EndpointUnreachable").await;
+    assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 1"#));
+    world.control.clear_fault(rule);
+    world.organization_ready("default").await;
     assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 0"#));
     world.finish(&[]).await;
 }
