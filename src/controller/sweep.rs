@@ -17,6 +17,7 @@ use super::api_error::failure;
 use super::cached::CachedProject;
 use super::context::Context;
 use super::fleet::{Fleet, Sweep};
+use super::guard::guarded;
 use super::ledger::{
     CLAIMS, ORGANIZATION_LABEL, OWNER_NAME_ANNOTATION, OWNER_NAMESPACE_LABEL, OWNER_UID_ANNOTATION,
     PHASE_LABEL, PROJECT_ID_ANNOTATION,
@@ -30,6 +31,8 @@ use crate::domain::fleet::{Absent, Claimed, Counts, Listed, Mark, Owner, Unmanag
 use crate::domain::ids::ProjectId;
 use crate::domain::reason::Reason;
 
+/// Longest time of one sweep. One that hangs, or panics, must not be the last.
+const SWEEP_DEADLINE: Duration = Duration::from_hours(6);
 /// Most characters of a name that is repeated in status; Composio's own limit is lower, but other people's may be anything.
 const LONGEST_NAME: usize = 128;
 
@@ -111,7 +114,8 @@ impl Context {
 
 async fn run(context: Arc<Context>, organization: Arc<Organization>) {
     let (name, fleet, started) = (&organization.name, &organization.fleet, Instant::now());
-    let swept = context.stop.run_until_cancelled(sweep(&context, &organization)).await;
+    let swept = guarded(SWEEP_DEADLINE, sweep(&context, &organization));
+    let swept = context.stop.run_until_cancelled(swept).await;
     let Some(swept) = swept else { return };
     context.metrics.swept(swept.is_ok(), started.elapsed());
     let sweep = match swept {
