@@ -1,7 +1,7 @@
 //! What a 401 or a 403 says of a project's key (API 10.2), and what it does not say.
 
 use serde_json::json;
-use testbed::emulator::{Fault, KeyState, Lie, Point};
+use testbed::emulator::{Fault, KeyState, Lie, Operation, Point};
 
 use super::{
     asked, clear, fault_looks, handled, looks, message, published, remote_key, replaced, settled,
@@ -128,5 +128,27 @@ async fn a_dead_key_of_a_project_that_one_witness_does_not_know_is_not_replaced_
     world.control.tell_the_truth(&id);
     works_again(&world, "shop", &id, &old).await;
     world.ready("shop").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_key_behind_a_missing_endpoint_says_nothing_of_the_organizations_key() {
+    let (world, _) = world_with_shop(json!({"settings": {"displayName": "Shop"}})).await;
+    let (organization, point) = (world.organization.id.clone(), Point::BeforeCommit);
+    let gone = Fault::Answer { point, status: 404, body: json!({"error": {"message": "Not found"}}) };
+    let operation = Operation::ReadSettings;
+    world.control.fault(&organization, operation, gone, 1);
+    world.control.fault(&organization, operation, Fault::InvalidProjectKey, 1);
+    let mark = world.control.mark();
+    world.poke("shop").await;
+    handled(&world, "shop").await;
+    world.ready("shop").await;
+    assert_eq!(world.control.faults_left(&organization), 0, "both were met");
+    let journal = world.control.journal_since(mark);
+    assert!(
+        !journal.iter().any(|entry| entry.path.ends_with("/list?limit=1")),
+        "the organization was probed"
+    );
+    assert_eq!(asked(&world), 0);
     world.finish(&[]).await;
 }
