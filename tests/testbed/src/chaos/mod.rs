@@ -58,7 +58,7 @@ pub struct Options {
 /// When the faults stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// After so many steps.
+    /// After so many steps; later where too little has struck by then, because what a step meets is up to the machine.
     Steps(u64),
     /// After this time.
     Time(Duration),
@@ -145,7 +145,7 @@ impl Run {
                 Length::Steps(steps) => share(number, steps),
                 Length::Time(time) => begun.elapsed().as_secs_f64() / time.as_secs_f64(),
             };
-            if done >= 1.0 {
+            if done >= 1.0 && self.is_enough(number, options.length) {
                 break;
             }
             show(Progress { done, line: self.line() });
@@ -156,6 +156,15 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
         Ok(begun.elapsed())
+    }
+
+    /// Whether one step in eight was a kill or a lost answer, as far as is known yet. It ends in any case.
+    fn is_enough(&self, number: u64, length: Length) -> bool {
+        let struck = self.tally.get(Count::Kills) + self.faults.count(&LOST) as u64;
+        match length {
+            Length::Steps(steps) => struck > steps / 8 || number >= 4 * steps,
+            Length::Time(_) => true,
+        }
     }
 
     fn take(&mut self, number: u64, step: Step) {
