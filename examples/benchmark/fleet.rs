@@ -57,7 +57,7 @@ pub(crate) async fn measure(subject: &Subject, size: &Size) -> anyhow::Result<(V
         before = projects;
     }
     figures.extend(restart(&stage, before).await?);
-    figures.extend(sweep::measure(&stage).await?);
+    figures.extend(sweep::measure(&stage, before).await?);
     figures.extend(revoked_key(&stage, before, size.revoked).await?);
     Ok((figures, points))
 }
@@ -241,9 +241,11 @@ async fn revoked_key(stage: &Stage, projects: u32, time: Duration) -> anyhow::Re
     let probes = operator.metric(probes).await? - before;
     let calls = stage.control.journal_since(mark).len();
     operator.stop().await?;
+    // Nobody knows of it before one call has been refused.
+    let later = calls.saturating_sub(1);
     let name = format!("calls per probe with a revoked organization key and {projects} projects");
-    Ok(vec![Figure::at_most(name, 1.0, number(calls) / number(probes.max(1)), "").of(format!(
-        "{calls} calls in {} s, {probes} looks at the organization, {} projects asked for a look",
+    Ok(vec![Figure::at_most(name, 1.0, number(later) / number(probes.max(1)), "").of(format!(
+        "1 call that was refused first, then {later} in {} s and {probes} looks at the organization; {} projects asked for a look",
         time.as_secs(),
         ASKING.min(projects)
     ))])

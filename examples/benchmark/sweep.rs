@@ -20,11 +20,15 @@ const LATE: u32 = 5;
 /// Most items of one page (API 12).
 const PAGE: usize = 50;
 
-/// See the module; the operator does not run yet.
-pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
+/// See the module; the operator does not run yet, and has to look at so many projects when it starts.
+pub(crate) async fn measure(stage: &Stage, projects: u32) -> anyhow::Result<Vec<Figure>> {
     stage.add_namespace(NAMESPACE).await?;
     let operator = stage.start(Run { flags: &["--sweep-interval=10s"], ..Run::default() }).await?;
     let mut readiness = Readiness::follow(Api::namespaced(stage.client.clone(), NAMESPACE));
+    let asked = Instant::now();
+    stage.add_projects(names(NAMESPACE, "early", 1)).await?;
+    let early = readiness.until(1, "behind the first looks:").await?.duration_since(asked);
+    operator.until_passes(projects, &Step::new("before the sweeps", projects)).await?;
     let (mut sweeps, mut times) = (Vec::new(), Vec::new());
     let step = Step::new("sweeps, and a new project during each", LATE);
     for project in names(NAMESPACE, "late", LATE) {
@@ -32,7 +36,8 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
         let before = begun(stage).await?;
         let asked = Instant::now();
         stage.add_projects(vec![project]).await?;
-        let ready = readiness.until(u32::try_from(times.len() + 1)?, "during a sweep:").await?;
+        // The early one is Ready already.
+        let ready = readiness.until(u32::try_from(times.len() + 2)?, "during a sweep:").await?;
         times.push((ready.duration_since(asked).as_secs_f64(), pages(stage, before).len() < expected));
         sweeps.push((calls(stage, before).await?, expected));
         step.one_more();
@@ -48,6 +53,11 @@ pub(crate) async fn measure(stage: &Stage) -> anyhow::Result<Vec<Figure>> {
             .of(format!("the last of {}: {calls} calls, expected {expected}", sweeps.len())),
         Figure::at_most("a project that is new during a sweep is Ready after", 1.0, longest, "s")
             .of(format!("{} ms; {meanwhile} of {LATE} before the sweep was over", each.join(", "))),
+        Figure::plain(
+            "the same, while a process that has just started looks at all the others",
+            early.as_secs_f64(),
+            "s",
+        ),
     ])
 }
 

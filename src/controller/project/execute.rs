@@ -48,8 +48,9 @@ pub(super) async fn execute(
     let done: Result<(), Failure> = match action {
         Action::CreateProject { claim, attempt, config } => {
             pass.has_mutated = true;
-            work.create(&claim, attempt, config).await?;
-            return Ok(Kept { secret: secret.into(), ..Kept::default() });
+            let written = work.create(&claim, attempt, config).await?;
+            let claim = written.map(|record| ClaimView::Present(Box::new(record)));
+            return Ok(Kept { claim, secret: secret.into() });
         }
         Action::AcquireKey { claim, attempt } => {
             pass.has_mutated = true;
@@ -178,9 +179,9 @@ impl Work<'_> {
         claim: &Claim,
         attempt: u32,
         work: impl FnOnce(Settlement, Announced) -> W,
-    ) -> Result<Option<CallError>, Failure>
+    ) -> Result<W::Output, Failure>
     where
-        W: Future<Output = Option<CallError>> + Send + 'static,
+        W: Future<Output: Send> + Send + 'static,
     {
         self.context.leads()?;
         let begun = self.begun.ok_or_else(|| Failure::bug("a mutation without a permit of the budget"))?;
@@ -192,22 +193,31 @@ impl Work<'_> {
         detached(self.context, claim.name(), work(settlement, begun)).await
     }
 
-    async fn create(&self, claim: &Claim, attempt: u32, config: Option<Settings>) -> Result<(), Failure> {
+    /// Returns the claim as the answer has made it, where it was written.
+    async fn create(
+        &self,
+        claim: &Claim,
+        attempt: u32,
+        config: Option<Settings>,
+    ) -> Result<Option<Record>, Failure> {
         still_there(self.context, self.desired).await?;
         let has_others = claim.attempts().len() > 1;
         let name = self.desired.project_name.clone();
         let create = |settlement: Settlement, announced| async move {
             let Organization { client, key, .. } = &*settlement.organization;
             let result = client.create_project(key, announced, &name, config.as_ref()).await;
-            match &result {
-                Ok(answer) => settlement.absorb(answer, config).await,
-                Err(error) if error.settles_creation() => settlement.refused(error).await,
-                Err(_) => {}
+            match result {
+                Ok(answer) => Ok(settlement.absorb(&answer, config).await),
+                Err(error) => {
+                    if error.settles_creation() {
+                        settlement.refused(&error).await;
+                    }
+                    Err(error)
+                }
             }
-            result.err()
         };
         match self.announced(claim, attempt, create).await? {
-            None => {
+            Ok(written) => {
                 // Its settings are as given, and its key is new.
                 self.context.looks.looked(&self.desired.uid);
                 self.context.organizations.budgets.forget_breaker(&self.organization.name);
@@ -215,17 +225,17 @@ impl Work<'_> {
                     // Its first project shows the organization's id.
                     self.context.wake_organization(&self.organization.name);
                 }
-                Ok(())
+                Ok(written)
             }
             // The plan looks the outcome up.
-            Some(error) if !error.settles_creation() => {
+            Err(error) if !error.settles_creation() => {
                 info!(%error, "the outcome of a creation is unknown");
-                Ok(())
+                Ok(None)
             }
-            Some(CallError::AlreadyExists(_)) if has_others => Ok(()),
-            Some(CallError::AlreadyExists(_)) => Err(self.taken().await),
-            Some(CallError::Rejected(words)) => Err(Failure::terminal(Reason::SpecRejected, words)),
-            Some(error) => Err(self.failure(error)),
+            Err(CallError::AlreadyExists(_)) if has_others => Ok(None),
+            Err(CallError::AlreadyExists(_)) => Err(self.taken().await),
+            Err(CallError::Rejected(words)) => Err(Failure::terminal(Reason::SpecRejected, words)),
+            Err(error) => Err(self.failure(error)),
         }
     }
 

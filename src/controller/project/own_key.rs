@@ -51,7 +51,7 @@ impl Work<'_> {
             }
             let result = client.regenerate_key(key, announced, &id).await;
             match &result {
-                Ok(answer) => settlement.absorb(answer, None).await,
+                Ok(answer) => drop(settlement.absorb(answer, None).await),
                 // One witness alone never decides that something is gone.
                 Err(CallError::NotFound(_)) if !replaces => {
                     let proves = settlement.organization.proves_absence(&settlement.announced.claim);

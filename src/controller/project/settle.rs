@@ -61,8 +61,9 @@ pub(super) struct Settlement {
 }
 
 impl Settlement {
-    /// Puts an answer into the claim, whatever the claim has become. `config` was accepted with a creation.
-    pub(super) async fn absorb(&self, answer: &Answer, config: Option<Settings>) {
+    /// Puts an answer into the claim, whatever the claim has become; returns it as it was written, where that was possible.
+    /// `config` was accepted with a creation.
+    pub(super) async fn absorb(&self, answer: &Answer, config: Option<Settings>) -> Option<Record> {
         let secret = self.ledger.fingerprint_key();
         let mut discard = None;
         let decide = |current: Option<&Record>| match merge(
@@ -93,10 +94,11 @@ impl Settlement {
                 Ok(None)
             }
         };
-        self.rewrite(decide).await;
+        let written = self.rewrite(decide).await;
         if let Some(id) = discard {
             self.discard(&id).await;
         }
+        written
     }
 
     /// Changes the claim, if it is still the one that made the announcement.
@@ -108,29 +110,34 @@ impl Settlement {
         .await;
     }
 
-    /// Writes what `decide` makes of the claim; after a conflict of what the claim has become, until it is written.
+    /// Writes what `decide` makes of the claim; after a conflict of what the claim has become, until it is written. Returns
+    /// the claim then.
     async fn rewrite(
         &self,
         mut decide: impl FnMut(
             Option<&Record>,
         ) -> Result<Option<(Claim, Option<crate::domain::key::ApiKey>)>, Illegal>,
-    ) {
+    ) -> Option<Record> {
         let (started, mut failures) = (BootInstant::now(), 0);
         let mut current = Some(self.announced.clone());
         loop {
             let written = match (decide(current.as_ref()), &current) {
-                (Err(illegal), _) => return error!(%illegal, "an answer does not fit the claim"),
-                (Ok(Some((claim, key))), Some(record)) => {
-                    bounded(self.ledger.update(record, &claim, key.as_ref())).await.map(drop)
+                (Err(illegal), _) => {
+                    error!(%illegal, "an answer does not fit the claim");
+                    return None;
                 }
-                (Ok(_), _) => return,
+                (Ok(Some((claim, key))), Some(record)) => {
+                    bounded(self.ledger.update(record, &claim, key.as_ref())).await
+                }
+                (Ok(_), _) => return None,
             };
-            let Err(problem) = written else { return };
+            let problem = match written {
+                Ok(record) => return Some(record),
+                Err(problem) => problem,
+            };
             if started.elapsed() > PATIENCE {
-                return error!(
-                    error = words(&problem),
-                    "an answer of Composio could not be written to its claim"
-                );
+                error!(error = words(&problem), "an answer of Composio could not be written to its claim");
+                return None;
             }
             if !is_conflict(&problem) {
                 failures += 1;
@@ -142,7 +149,8 @@ impl Settlement {
                 Ok(ClaimView::Absent) => current = None,
                 // Never overwritten; the attempt stays open in it.
                 Ok(ClaimView::Unreadable(why)) => {
-                    return error!(why, "an answer came for an unreadable claim");
+                    error!(why, "an answer came for an unreadable claim");
+                    return None;
                 }
                 Err(_) => {}
             }

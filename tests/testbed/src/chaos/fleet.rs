@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::manifest::Spec;
 use super::schedule::{Deed, Policy};
 use super::tally::{Count, Tally};
+use crate::emulator::Control;
 
 /// How long an outage may last for a user.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -61,6 +62,7 @@ pub(super) fn grants(slots: usize, namespaces: &[String]) -> Vec<(String, String
 /// All that users want, and what they have done.
 pub(super) struct Fleet {
     client: Client,
+    dashboard: Dashboard,
     tally: Arc<Tally>,
     namespaces: Vec<Home>,
     slots: Vec<Slot>,
@@ -68,6 +70,14 @@ pub(super) struct Fleet {
     pub(super) ends: BTreeMap<String, (End, String)>,
     /// Names whose project may have been deleted at some time.
     pub(super) may_go: BTreeSet<String>,
+    /// Projects whose keys were revoked, with the youngest request at Composio before the first time.
+    pub(super) revoked: BTreeMap<String, u64>,
+}
+
+/// What users do at Composio.
+pub(super) struct Dashboard {
+    pub(super) control: Control,
+    pub(super) organization_id: String,
 }
 
 #[derive(Debug)]
@@ -89,11 +99,26 @@ type Answer<T> = Result<T, u16>;
 
 impl Fleet {
     /// Users of so many resources in these namespaces, which exist. Nothing is made yet.
-    pub(super) fn new(client: Client, tally: Arc<Tally>, namespaces: Vec<String>, slots: usize) -> Self {
+    pub(super) fn new(
+        client: Client,
+        dashboard: Dashboard,
+        tally: Arc<Tally>,
+        namespaces: Vec<String>,
+        slots: usize,
+    ) -> Self {
         let homes = namespaces.len();
         let namespaces = namespaces.into_iter().map(|name| Home { name, is_deleted: false }).collect();
         let slots = (0..slots).map(|slot| Slot { home: slot % homes, names: 0, wanted: None }).collect();
-        Self { client, tally, namespaces, slots, ends: BTreeMap::new(), may_go: BTreeSet::new() }
+        Self {
+            client,
+            dashboard,
+            tally,
+            namespaces,
+            slots,
+            ends: BTreeMap::new(),
+            may_go: BTreeSet::new(),
+            revoked: BTreeMap::new(),
+        }
     }
 
     /// Makes all resources.
@@ -152,7 +177,22 @@ impl Fleet {
                 self.merge_secret(slot, &labels).await
             }
             Deed::WipeStatus(slot) => self.wipe_status(slot).await,
+            Deed::RevokeKeys(slot) => {
+                self.revoke_keys(slot);
+                Ok(())
+            }
         }
+    }
+
+    /// The operator finds it out by itself, when it looks at the project.
+    fn revoke_keys(&mut self, slot: usize) {
+        let Some(wanted) = &self.slots[slot].wanted else { return };
+        let Dashboard { control, organization_id } = &self.dashboard;
+        let found = control.projects(organization_id).into_iter().find(|found| found.name == wanted.name);
+        let Some(project) = found else { return };
+        self.revoked.entry(project.id.clone()).or_insert_with(|| control.mark());
+        control.revoke_project_keys(&project.id);
+        self.tally.add(Count::KeysRevoked);
     }
 
     fn projects(&self, slot: usize) -> Api<ComposioProject> {

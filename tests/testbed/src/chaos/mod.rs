@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use self::faults::{Faults, Kind};
-use self::fleet::Fleet;
+use self::fleet::{Dashboard, Fleet};
 use self::replica::{Order, Recipe, Replica};
 pub use self::report::Report;
 use self::schedule::{Deed, Schedule, Shape, Step};
@@ -118,7 +118,10 @@ impl Run {
             proxies.push(proxy);
         }
         let namespaces = stage.namespaces.clone();
-        let mut fleet = Fleet::new(stage.client.clone(), tally.clone(), namespaces, options.projects);
+        let dashboard =
+            Dashboard { control: stage.control.clone(), organization_id: stage.organization.id.clone() };
+        let mut fleet =
+            Fleet::new(stage.client.clone(), dashboard, tally.clone(), namespaces, options.projects);
         fleet.settle_in().await?;
         let (users, deeds) = unbounded_channel();
         let (server, restarts) = unbounded_channel();
@@ -252,7 +255,8 @@ impl Calm {
         let testimony = self.observer.end().await?;
         findings.destroyed.extend(verdict::destroyed(&self.stage, &testimony, &self.fleet.may_go));
         violations.extend(testimony.wrong.iter().cloned());
-        let needless = testimony.needless_keys(&self.stage.control);
+        violations.extend(testimony.changed_keys(&self.fleet.revoked));
+        let needless = testimony.needless_keys(&self.stage.control, &self.fleet.revoked);
         if needless > 0 {
             violations.push(format!("{needless} keys were issued anew for projects that had one"));
         }
@@ -367,6 +371,7 @@ fn groups(stage: &Stage, tally: &Tally, faults: &Faults, testimony: &Testimony) 
                 ("edits", get(Count::Edits)),
                 ("Secrets deleted or spoilt", get(Count::SecretsTouched)),
                 ("status wiped", get(Count::StatusWiped)),
+                ("times all keys of a project were revoked", get(Count::KeysRevoked)),
                 ("namespaces deleted", get(Count::NamespacesDeleted)),
                 ("namespaces made again", get(Count::NamespacesMade)),
             ],

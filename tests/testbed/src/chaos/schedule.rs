@@ -101,6 +101,8 @@ pub enum Deed {
     UnlabelSecret(usize),
     /// Empties the status.
     WipeStatus(usize),
+    /// Revokes all keys of the project in the dashboard.
+    RevokeKeys(usize),
     /// Deletes a namespace with everything in it; the next deed in it makes it again.
     DeleteNamespace(usize),
 }
@@ -262,7 +264,8 @@ impl Schedule {
             80..87 => Deed::DeleteSecret(slot),
             87..92 => Deed::SpoilSecret(slot),
             92..95 => Deed::UnlabelSecret(slot),
-            _ => Deed::WipeStatus(slot),
+            95..97 => Deed::WipeStatus(slot),
+            _ => Deed::RevokeKeys(slot),
         }
     }
 
@@ -320,7 +323,7 @@ mod tests {
         };
         let kinds: std::collections::BTreeSet<String> =
             steps(7, 2_000).iter().map(|(step, _)| kind(step)).collect();
-        assert_eq!(kinds.len(), 8 + 5 + 6 + 7 + 6, "{kinds:?}");
+        assert_eq!(kinds.len(), 8 + 5 + 6 + 8 + 6, "{kinds:?}");
     }
 
     fn kind_of(value: &impl std::fmt::Debug) -> String {

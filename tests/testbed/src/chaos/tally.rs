@@ -18,12 +18,13 @@ pub(super) enum Count {
     Deleted,
     SecretsTouched,
     StatusWiped,
+    KeysRevoked,
     NamespacesDeleted,
     NamespacesMade,
 }
 
 /// How many [`Count`]s there are.
-const COUNTS: usize = 15;
+const COUNTS: usize = 16;
 
 /// All counts.
 #[derive(Debug, Default)]

@@ -103,7 +103,7 @@ pub(super) async fn compare(stage: &Stage, fleet: &Fleet) -> kube::Result<Findin
     if strangers.len() != Stage::strangers_at_first() {
         findings.destroyed.push("a project of somebody else was touched".to_owned());
     }
-    both_sides(&sight, &strangers, &mut findings);
+    both_sides(&sight, &strangers, fleet, &mut findings);
     for wanted in fleet.wanted() {
         is_as_wanted(stage, &sight, wanted, &mut findings);
     }
@@ -116,8 +116,9 @@ pub(super) async fn compare(stage: &Stage, fleet: &Fleet) -> kube::Result<Findin
     Ok(findings)
 }
 
-/// As many projects as claims, each once, each with a key that works.
-fn both_sides(sight: &Sight, strangers: &[String], findings: &mut Findings) {
+/// As many projects as claims, each once, each with a key that works. One that was revoked is replaced where a resource asks
+/// for it, which is compared there.
+fn both_sides(sight: &Sight, strangers: &[String], fleet: &Fleet, findings: &mut Findings) {
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
     let claimed: BTreeSet<&str> = sight.claims.values().filter_map(SeenClaim::id).collect();
     for project in sight.living().filter(|project| !strangers.contains(&project.id)) {
@@ -141,7 +142,7 @@ fn both_sides(sight: &Sight, strangers: &[String], findings: &mut Findings) {
             findings.destroyed.push(format!("{} ({id}) stands in a claim", claim.name()));
         }
         let works = |key: &String| project.is_some_and(|project| project.keys.contains(key));
-        if !claim.key.as_ref().is_none_or(works) {
+        if !claim.key.as_ref().is_none_or(works) && !fleet.revoked.contains_key(id) {
             findings.lost_keys.push(format!("the key in the claim of {} does not work", claim.name()));
         }
         if claim.phase() == "Owned" && claim.key.is_none() {
@@ -209,6 +210,9 @@ fn is_complete(
         }
     }
     let project = sight.living_by_id(&shown);
+    if !project.is_some_and(|project| project.keys.contains(key)) {
+        findings.lost_keys.push(format!("{name} is Ready with a key that does not work"));
+    }
     let title = project.and_then(|project| project.config.get("display_name")?.as_str());
     if wanted.spec.display_name().is_some_and(|wanted| title != Some(&wanted)) {
         findings.stuck.push(format!("{name} is Ready, but its settings are {title:?}"));

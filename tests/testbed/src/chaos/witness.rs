@@ -1,5 +1,5 @@
-//! Looks at the ledger all the time: a key that has been stored never changes, and no claim changes its project or passes
-//! into another namespace.
+//! Looks at the ledger all the time: a key that has been stored never changes unless somebody has revoked it, and no claim
+//! changes its project or passes into another namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,6 +71,8 @@ struct First {
 pub(super) struct Testimony {
     /// By project id.
     owned: BTreeMap<String, First>,
+    /// Projects whose key was another one later: id and name.
+    changed: BTreeMap<String, String>,
     /// What must not be.
     pub(super) wrong: BTreeSet<String>,
     pub(super) takeovers: u64,
@@ -84,13 +86,22 @@ impl Testimony {
         self.owned.contains_key(id)
     }
 
-    /// Requests for a new key that had an effect after the claim had one.
-    pub(super) fn needless_keys(&self, control: &Control) -> usize {
+    /// Keys that have changed although nobody had revoked them.
+    pub(super) fn changed_keys(&self, revoked: &BTreeMap<String, u64>) -> impl Iterator<Item = String> {
+        let changed = self.changed.iter().filter(|(id, _)| !revoked.contains_key(*id));
+        changed.map(|(_, name)| format!("the key of {name} has changed"))
+    }
+
+    /// Requests for a new key that had an effect after the claim had one, and before anybody had revoked it.
+    pub(super) fn needless_keys(&self, control: &Control, revoked: &BTreeMap<String, u64>) -> usize {
         let is_needless = |entry: &crate::emulator::Entry| {
-            let first = entry.project_id.as_ref().and_then(|id| self.owned.get(id));
+            let Some(id) = &entry.project_id else { return false };
+            let has_key = self.owned.get(id).is_some_and(|first| entry.sequence > first.mark);
+            let is_revoked = revoked.get(id).is_some_and(|mark| entry.sequence > *mark);
             entry.committed
                 && entry.operation == Some(crate::emulator::Operation::Regenerate)
-                && first.is_some_and(|first| entry.sequence > first.mark)
+                && has_key
+                && !is_revoked
         };
         control.journal().iter().filter(|entry| is_needless(entry)).count()
     }
@@ -104,7 +115,7 @@ impl Testimony {
             return;
         };
         if first.key != key {
-            self.wrong.insert(format!("the key of {} has changed", claim.name()));
+            self.changed.insert(id.to_owned(), claim.name().to_owned());
         }
         if first.namespace_uid != namespace_uid && !is_granted {
             self.wrong.insert(format!("{} has passed into another namespace", claim.name()));
