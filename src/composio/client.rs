@@ -159,16 +159,10 @@ impl Client {
         Self { lead, ..self.clone() }
     }
 
-    /// The same for looks that nobody waits for.
+    /// The same for what this lane is for.
     #[must_use]
-    pub fn observing(&self) -> Self {
-        Self { lane: Lane::Observe, ..self.clone() }
-    }
-
-    /// The same for releases and rotations, and for what proves them.
-    #[must_use]
-    pub fn urgent(&self) -> Self {
-        Self { lane: Lane::Urgent, ..self.clone() }
+    pub fn in_lane(&self, lane: Lane) -> Self {
+        Self { lane, ..self.clone() }
     }
 
     /// What its calls are for.

@@ -31,6 +31,7 @@ use crate::crd::{
 };
 use crate::domain::answer::{CallError, CredentialProblem};
 use crate::domain::brake::DEFAULT_LIMIT;
+use crate::domain::budget::Lane;
 use crate::domain::condition::Condition;
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::header::Identity;
@@ -374,7 +375,7 @@ fn permits(grants: &[GrantSpec], adoption: Option<AdoptionPolicy>) -> Permits {
 
 /// Where all of it waits for the probe, that is no mere look.
 fn probing(client: &Client, is_ready: bool) -> Client {
-    if is_ready { client.observing() } else { client.urgent() }
+    client.in_lane(if is_ready { Lane::Observe } else { Lane::Urgent })
 }
 
 async fn read_key(context: &Context, name: &str, entry: &str) -> Result<ApiKey, Verdict> {

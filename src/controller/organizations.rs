@@ -14,6 +14,7 @@ use super::fleet::Fleet;
 use super::walks::Walks;
 use crate::composio::Client;
 use crate::crd::{ComposioOrganization, NamespaceSelectorSpec, RECONCILE_ANNOTATION};
+use crate::domain::budget::Lane;
 use crate::domain::claim::Claim;
 use crate::domain::ids::OrganizationId;
 use crate::domain::key::ApiKey;
@@ -96,7 +97,7 @@ fn open(organization: &Organization, waiter: &str) -> (Reach, Option<Arc<Organiz
         let why = "its key has not shown yet that it belongs to the organization";
         return (Reach::Waiting(format!("organization {:?}: {why}", organization.name)), None);
     }
-    let urgent = Organization { client: organization.client.urgent(), ..organization.clone() };
+    let urgent = Organization { client: organization.client.in_lane(Lane::Urgent), ..organization.clone() };
     let room = urgent.client.budget().room(waiter);
     (room.urgent.map_or(Reach::Open, Reach::Paused), Some(Arc::new(urgent)))
 }

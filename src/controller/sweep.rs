@@ -25,6 +25,7 @@ use super::ledger::{
 use super::organizations::Organization;
 use crate::composio::BootInstant;
 use crate::crd::{ComposioOrganization, ComposioOrganizationStatus, ProjectCounts, UnmanagedStatus};
+use crate::domain::budget::Lane;
 use crate::domain::claim::Phase;
 use crate::domain::failure::Failure;
 use crate::domain::fleet::{Absent, Claimed, Counts, Listed, Mark, Owner, Unmanaged, compare, withheld};
@@ -168,7 +169,8 @@ async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, 
     let read =
         context.ledger.each(CLAIMS, |claim| claims.extend(claimed(context, organization, &owners, claim)));
     read.await.map_err(reading)?;
-    let listing = organization.listed_by(&organization.client.observing(), BootInstant::now()).await;
+    let listing =
+        organization.listed_by(&organization.client.in_lane(Lane::Observe), BootInstant::now()).await;
     let listing = listing.map_err(|error| context.call_failure(organization, error))?;
     let is_shown = listing.organization_id.is_some() && listing.organization_id == organization.id;
     if !is_shown && claims.iter().any(|claim| claim.is_of_organization) {

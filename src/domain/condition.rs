@@ -74,15 +74,23 @@ impl Outcome {
     }
 }
 
-/// The conditions after a pass, in a fixed order. `was_ready` is the last `Ready` where it was true for a published,
-/// current key. `None`: leave everything as it is.
-pub fn conditions(
-    outcome: &Outcome,
-    was_ready: Option<(Reason, String)>,
-    secret: Known,
-    settings: Known,
-) -> Option<Vec<Condition>> {
+/// What the status says before a pass ends.
+#[derive(Debug, Clone, Default)]
+pub struct Last {
+    /// Reason and message of `Ready` where it was true for a published, current key.
+    pub ready: Option<(Reason, String)>,
+    /// It stalls, for the present spec.
+    pub is_stalled: bool,
+}
+
+/// The conditions after a pass, in a fixed order. `None`: leave everything as it is.
+pub fn conditions(outcome: &Outcome, last: Last, secret: Known, settings: Known) -> Option<Vec<Condition>> {
     let (reason, detail) = outcome.reason()?;
+    let Last { ready: was_ready, is_stalled } = last;
+    // A look that there was no room for has shown nothing new of what a person has to do.
+    if is_stalled && matches!(outcome, Outcome::Step(Step::Wait(Reason::Throttled, ..))) {
+        return None;
+    }
     let message = reason.message(detail);
     let keeps_ready = was_ready.is_some() && outcome.keeps_ready();
     if keeps_ready
@@ -124,8 +132,19 @@ mod tests {
         Some((Reason::Reconciled, "fine".to_owned()))
     }
 
+    fn last(ready: Option<(Reason, String)>) -> Last {
+        Last { ready, is_stalled: false }
+    }
+
+    #[test]
+    fn what_stalls_stays_so_while_there_is_no_room_for_a_look() {
+        let waits = Outcome::Step(Step::Wait(Reason::Throttled, String::new(), Duration::ZERO));
+        assert_eq!(conditions(&waits, Last { ready: None, is_stalled: true }, None, None), None);
+        assert_eq!(kinds(&waits, None), [("Ready", false), ("Reconciling", true)]);
+    }
+
     fn kinds(outcome: &Outcome, was_ready: Option<(Reason, String)>) -> Vec<(&'static str, bool)> {
-        let all = conditions(outcome, was_ready, None, None).unwrap_or_default();
+        let all = conditions(outcome, last(was_ready), None, None).unwrap_or_default();
         all.into_iter().map(|condition| (condition.kind, condition.status)).collect()
     }
 
@@ -141,8 +160,8 @@ mod tests {
     #[test]
     fn ready_does_not_flap_for_the_first_two_transient_failures() {
         let failed = |n| Outcome::Failed(Failure::transient("reset"), n);
-        assert_eq!(conditions(&failed(1), ready(), None, None), None);
-        assert_eq!(conditions(&failed(2), ready(), None, None), None);
+        assert_eq!(conditions(&failed(1), last(ready()), None, None), None);
+        assert_eq!(conditions(&failed(2), last(ready()), None, None), None);
         assert_eq!(kinds(&failed(3), ready()), [("Ready", false), ("Reconciling", true)]);
         assert_eq!(kinds(&failed(1), None), [("Ready", false), ("Reconciling", true)]);
     }
@@ -156,6 +175,6 @@ mod tests {
 
     #[test]
     fn an_outcome_that_is_not_ours_writes_nothing() {
-        assert_eq!(conditions(&Outcome::Step(Step::Ignore), ready(), None, None), None);
+        assert_eq!(conditions(&Outcome::Step(Step::Ignore), last(ready()), None, None), None);
     }
 }

@@ -59,6 +59,17 @@ pub struct Settling {
     pub nothing_for: Option<Duration>,
 }
 
+/// What is so young may not be known everywhere yet (API 16, 11).
+const FRESH: Duration = Duration::from_mins(1);
+
+impl Settling {
+    /// Whether a key of this birth may not be known everywhere yet: a minute, or a settle time if that is shorter.
+    pub fn is_fresh(&self, issued: Timestamp) -> bool {
+        let age = Duration::try_from(self.now.duration_since(issued)).unwrap_or_default();
+        age < FRESH.min(self.settle)
+    }
+}
+
 /// What evidence says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

@@ -15,12 +15,13 @@ use crate::controller::api_error::failure;
 use crate::controller::context::NO_PROOF;
 use crate::crd::{KEY_ISSUED_ANNOTATION, PROJECT_LABEL};
 use crate::domain::answer::CallError;
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, Origin};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{ProjectId, claim_name};
 use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::reason::Reason;
-use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Presence, ProvenKey, Seen, Suspicion};
+use crate::domain::takeover::{Adopt, Candidate, KeySeen, KeySource, Presence, ProvenKey, Seen};
 use crate::domain::world::{ClaimView, Desired};
 
 /// A key is listed with the moment in which it was made, and stamped with that of the answer.
@@ -221,7 +222,7 @@ impl Work<'_> {
     }
 
     /// Both witnesses about the claim's project.
-    pub(super) async fn look_for_project(&self) -> Result<(ProjectId, Presence), Failure> {
+    pub(super) async fn look_for_project(&self, lane: Lane) -> Result<(ProjectId, Presence), Failure> {
         let record = self.record()?;
         let Some(id) = record.claim.project_id() else {
             return Err(Failure::bug("a look for a project without its id"));
@@ -231,10 +232,7 @@ impl Work<'_> {
         if context.awaits_list(organization, id, &whose) {
             return Ok((id.clone(), Presence::Unclear));
         }
-        let client = match self.desired.take_over.spec.suspicion {
-            Suspicion::Asked => organization.client.clone(),
-            Suspicion::None | Suspicion::Reported => organization.client.observing(),
-        };
+        let client = organization.client.in_lane(lane);
         let read = client.read_project(&organization.key, id).await.map_err(|error| self.failure(error))?;
         if read.is_some() {
             context.absences.forget(id);

@@ -4,6 +4,7 @@
 use super::execute::Work;
 use crate::composio::Client;
 use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::budget::Lane;
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
@@ -15,18 +16,17 @@ impl Work<'_> {
         self.record()?.key.as_ref().ok_or_else(|| Failure::bug("settings without a key"))
     }
 
-    /// The look at the settings; `is_routine` where nobody waits for it.
-    pub(super) async fn look_at_settings(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+    /// The look at the settings.
+    pub(super) async fn look_at_settings(&self, pass: &mut Pass, lane: Lane) -> Result<(), Failure> {
         self.begin_look();
         let is_patched = pass.settings == SettingsView::Patched;
-        let client = &self.organization.client;
-        let client = if is_routine { client.observing() } else { client.clone() };
+        let client = self.organization.client.in_lane(lane);
         let view = self.read_settings(&client, is_patched).await?;
         // One that there was no room for was not made.
         if !matches!(&view, SettingsView::Failed(failure) if failure.reason == Reason::Throttled) {
             self.context.looks.looked(&self.desired.uid);
         }
-        if let (true, SettingsView::Seen { observed, .. }) = (is_routine, &view) {
+        if let (Lane::Observe, SettingsView::Seen { observed, .. }) = (lane, &view) {
             pass.drifted = self.desired.settings.differing_from(observed);
         }
         pass.saw_settings(view);
@@ -145,10 +145,11 @@ impl Work<'_> {
 
     /// The key is not known; one that is young may not be known everywhere yet.
     fn rejected(&self, words: String) -> Result<Failure, Failure> {
-        let issued = self.record()?.claim.key().map(|key| key.issued_time);
-        let is_fresh =
-            issued.is_some_and(|issued| self.world.settling.now.duration_since(issued).as_secs() < 60);
-        Ok(if is_fresh { Failure::transient(words) } else { Failure::terminal(Reason::KeyRejected, words) })
+        Ok(if self.is_key_fresh()? {
+            Failure::transient(words)
+        } else {
+            Failure::terminal(Reason::KeyRejected, words)
+        })
     }
 
     /// What is new of the endpoint is shown on the organization.

@@ -78,12 +78,12 @@ pub(super) async fn execute(
             pass.exists = Some(!context.is_gone(organization, &work.record()?.claim).await?);
             Ok(())
         }
-        Action::ReadSettings { is_routine } => {
-            work.look_at_settings(pass, is_routine).await?;
+        Action::ReadSettings { lane } => {
+            work.look_at_settings(pass, lane).await?;
             return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
         }
-        Action::ProveOwnKey { is_routine } => {
-            work.prove_own_key(pass, is_routine).await?;
+        Action::ProveOwnKey { lane } => {
+            work.prove_own_key(pass, lane).await?;
             return Ok(Kept { claim: Some(world.claim), secret: secret.into() });
         }
         Action::PatchSettings(members) => {
@@ -102,8 +102,8 @@ pub(super) async fn execute(
             pass.disproved = work.prove_key(unproven_key).await?;
             Ok(())
         }
-        Action::ReadKeys => {
-            let (keys, lives) = work.read_keys().await?;
+        Action::ReadKeys { lane } => {
+            let (keys, lives) = work.read_keys(lane).await?;
             pass.saw_keys(keys, lives);
             work.note_key(&pass.key);
             Ok(())
@@ -120,8 +120,8 @@ pub(super) async fn execute(
             pass.take_over.candidate = None;
             work.take_up(&claim, key.as_deref()).await
         }
-        Action::LookForProject => {
-            pass.take_over.presence = Some(work.look_for_project().await?);
+        Action::LookForProject { lane } => {
+            pass.take_over.presence = Some(work.look_for_project(lane).await?);
             Ok(())
         }
     };
@@ -167,6 +167,10 @@ impl Work<'_> {
         let was_creating = self.record().is_ok_and(|record| record.claim.phase() == Phase::Creating);
         if was_creating && claim.origin() == Some(Origin::Recovered) {
             self.context.metrics.recovered();
+        }
+        if !claim.is_rotation_open() {
+            // Proven: it had no effect, or its key is published.
+            self.context.gaps.end(&written.uid);
         }
         Ok(written)
     }

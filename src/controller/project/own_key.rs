@@ -11,15 +11,14 @@ use super::settle::Settlement;
 use crate::composio::Client;
 use crate::controller::organizations::Organization;
 use crate::domain::answer::{CallError, CredentialProblem};
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, Phase, Stage};
 use crate::domain::failure::Failure;
 use crate::domain::key::ApiKey;
 use crate::domain::reason::Reason;
 use crate::domain::world::{KeyCheck, KeysSeen, OwnKey, Pass, SettingsView};
 
-/// A key younger than this may not be known everywhere yet (API 16, 11).
-const FRESH_SECONDS: i64 = 60;
-/// Its first rejections are not believed: distances of the tries.
+/// The first rejections of a fresh key are not believed: distances of the tries.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
@@ -120,16 +119,9 @@ impl Work<'_> {
         self.record()?.key.as_ref().ok_or_else(|| Failure::bug("a proof without a key"))
     }
 
-    /// What proves a replacement goes first; nobody waits for a look that only repeats what the status says already.
-    fn client(&self) -> Client {
-        let (client, health) = (&self.organization.client, &self.desired.key_health);
-        let rotation = self.record().ok().and_then(|record| record.claim.rotation());
-        let is_open = rotation.is_some_and(|open| open.stage == Stage::Stored || open.open_since().is_some());
-        match (is_open, health.is_reported && !health.is_asked) {
-            (true, _) => client.urgent(),
-            (false, true) => client.observing(),
-            (false, false) => client.clone(),
-        }
+    pub(super) fn is_key_fresh(&self) -> Result<bool, Failure> {
+        let key = self.record()?.claim.key();
+        Ok(key.is_some_and(|key| self.world.settling.is_fresh(key.issued_time)))
     }
 
     async fn prove(&self, client: &Client) -> Result<Proof, Failure> {
@@ -149,12 +141,12 @@ impl Work<'_> {
     }
 
     /// One call with the claim's key (API 8); a fresh key gets some more.
-    pub(super) async fn prove_own_key(&self, pass: &mut Pass, is_routine: bool) -> Result<(), Failure> {
+    pub(super) async fn prove_own_key(&self, pass: &mut Pass, lane: Lane) -> Result<(), Failure> {
         self.begin_look();
-        let client = if is_routine { self.organization.client.observing() } else { self.client() };
-        let issued = self.record()?.claim.key().map(|key| key.issued_time);
-        let age = issued.map(|issued| self.world.settling.now.duration_since(issued).as_secs());
-        let mut pauses = PAUSES.iter().filter(|_| age.is_some_and(|age| age < FRESH_SECONDS));
+        let (client, is_routine) = (self.organization.client.in_lane(lane), lane == Lane::Observe);
+        let is_missed = !is_routine || self.desired.key_health.is_reported || self.world.is_key_suspected;
+        let is_fresh = self.is_key_fresh()?;
+        let mut pauses = PAUSES.iter().filter(|_| is_fresh);
         let seen = loop {
             match (self.prove(&client).await, pauses.next()) {
                 (Err(failure), _) => break Err(failure),
@@ -167,8 +159,8 @@ impl Work<'_> {
         };
         match seen {
             Ok(seen) => pass.key = seen,
-            // One that there was no room for was not made.
-            Err(failure) if failure.reason == Reason::Throttled && !is_routine => return Err(failure),
+            // One that there was no room for was not made. Only that of the schedule is not missed.
+            Err(failure) if failure.reason == Reason::Throttled && is_missed => return Err(failure),
             Err(failure) if failure.reason == Reason::Throttled => {
                 pass.saw_settings(SettingsView::Failed(failure));
                 return Ok(());
@@ -184,9 +176,9 @@ impl Work<'_> {
 
     /// The second witness about a key that was rejected: does the project still list it? A mask is only a hint, so that a
     /// listed key is proven once more; the second value is whether it works after all.
-    pub(super) async fn read_keys(&self) -> Result<(KeysSeen, bool), Failure> {
+    pub(super) async fn read_keys(&self, lane: Lane) -> Result<(KeysSeen, bool), Failure> {
         let (id, key) = (project_id(&self.record()?.claim)?, self.own_key()?);
-        let client = self.client();
+        let client = self.organization.client.in_lane(lane);
         let read = client.read_project(&self.organization.key, &id).await;
         let Some(detail) = read.map_err(|error| self.failure(error))? else {
             return Ok((KeysSeen::NoProject, false));

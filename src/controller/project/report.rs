@@ -17,7 +17,7 @@ use crate::crd::{
     Binding, ComposioProject, ComposioProjectStatus, DeletionPolicy, EffectiveStatus, KeyStatus,
     LastRotation, ProjectStatus,
 };
-use crate::domain::condition::{Known, Outcome, conditions};
+use crate::domain::condition::{Known, Last, Outcome, conditions};
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::Step;
 use crate::domain::reason::Reason;
@@ -109,8 +109,11 @@ fn status(
                 .is_none_or(|secret| matches!(secret, SecretView::Ours { has_key: true, .. }))
         })
         .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
-    let now = conditions(outcome, was_ready, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let generation = object.metadata.generation;
+    let is_stalled = before.observed_generation == generation
+        && status::find(&before.conditions, "Stalled").is_some_and(|stalled| stalled.status == "True");
+    let last = Last { ready: was_ready, is_stalled };
+    let now = conditions(outcome, last, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let mut conditions = status::api_conditions(&before.conditions, &now, generation);
     // What was not looked at in this pass stays as it was.
     for kind in ["SecretPublished", "SettingsSynced"] {

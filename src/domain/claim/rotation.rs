@@ -29,6 +29,11 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// The key is to be proven, and published, before the replacement counts as done.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Stored || self.open_since().is_some()
+    }
+
     /// Server time since which a regenerate may have been carried out whose answer is not here.
     pub fn open_since(&self) -> Option<Timestamp> {
         let announced = (self.stage == Stage::Announced).then_some(self.started_time);
@@ -60,6 +65,11 @@ impl Claim {
     /// A regenerate may have been carried out whose answer is not here: any other key may be dead.
     pub fn is_key_doubtful(&self) -> bool {
         self.rotation.as_ref().is_some_and(|rotation| rotation.open_since().is_some())
+    }
+
+    /// A replacement is under way.
+    pub fn is_rotation_open(&self) -> bool {
+        self.rotation.as_ref().is_some_and(Rotation::is_open)
     }
 
     /// A regenerate may have been sent whose answer is not here.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Action, Step, secret};
-use crate::domain::claim::{Claim, Illegal, Published, Rotation, RotationReason, Stage};
+use crate::domain::budget::Lane;
+use crate::domain::claim::{Claim, Illegal, Published, RotationReason};
 use crate::domain::evidence::may_be_unseen;
 use crate::domain::failure::{Class, Failure};
 use crate::domain::reason::Reason;
@@ -15,9 +16,6 @@ use crate::domain::world::{
     Capability, Desired, InvalidKeyPolicy, KeyCheck, KeysSeen, OwnKey, SecretView, SettingsView, World,
 };
 
-/// A key may not be known everywhere for some seconds after its birth (API 16, 11); so much younger, or a settle time if
-/// that is shorter, it is not judged.
-const FRESH: Duration = Duration::from_mins(1);
 /// Distance of two replacements for the same reason, where both were answered.
 const BETWEEN: Duration = Duration::from_hours(1);
 
@@ -49,8 +47,8 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
 /// at the settings has come before, which is the same proof.
 pub(super) fn look(desired: &Desired, world: &World, claim: &Claim) -> Option<Step> {
     let health = &desired.key_health;
-    let is_open = claim.rotation().is_some_and(is_open);
-    let is_wanted = is_open || health.is_asked || health.is_reported || world.is_key_suspected;
+    let is_wanted =
+        claim.is_rotation_open() || health.is_asked || health.is_reported || world.is_key_suspected;
     if world.pass.key != KeyCheck::Unseen || !is_wanted {
         return None;
     }
@@ -59,18 +57,26 @@ pub(super) fn look(desired: &Desired, world: &World, claim: &Claim) -> Option<St
             Step::Stall(failure.reason, failure.detail.clone())
         }
         SettingsView::Failed(failure) => Step::Fail(failure.clone()),
-        _ => Step::Do(Action::ProveOwnKey { is_routine: !is_open && !health.is_asked }),
+        _ => Step::Do(Action::ProveOwnKey { lane: lane(desired, world, claim) }),
     })
 }
 
-/// The key is to be proven before the replacement counts as done.
-fn is_open(rotation: &Rotation) -> bool {
-    rotation.stage == Stage::Stored || rotation.open_since().is_some()
+/// What proves a replacement, or leads to one, goes first; nobody waits for a look that only repeats what the status says
+/// already.
+fn lane(desired: &Desired, world: &World, claim: &Claim) -> Lane {
+    let health = &desired.key_health;
+    let is_repeated = health.is_reported && !health.is_asked;
+    match &world.pass.key {
+        _ if claim.is_rotation_open() => Lane::Urgent,
+        KeyCheck::Rejected(_) if !is_repeated => Lane::Urgent,
+        _ if health.is_asked => Lane::Work,
+        _ => Lane::Observe,
+    }
 }
 
 /// The last of those that are not answered may still be carried out until it is settled.
 fn lives(world: &World, claim: &Claim) -> Next {
-    let Some(rotation) = claim.rotation().filter(|rotation| is_open(rotation)) else {
+    let Some(rotation) = claim.rotation().filter(|rotation| rotation.is_open()) else {
         return Next::Fine;
     };
     let open = rotation.open_since().map(|_| world.settling.left_of(rotation.started_time));
@@ -85,11 +91,10 @@ fn rejected(desired: &Desired, world: &World, claim: &Claim, words: &str) -> Res
         let detail = format!("Composio rejects the project's key ({words}), {what}");
         Ok(Next::Later(Step::Fail(Failure::transient(detail))))
     };
-    let is_fresh =
-        claim.key().is_some_and(|key| age(world, key.issued_time) < FRESH.min(world.settling.settle));
+    let is_fresh = claim.key().is_some_and(|key| world.settling.is_fresh(key.issued_time));
     match &world.pass.keys {
         _ if is_fresh => undecided("which was issued a moment ago and may not be known everywhere yet"),
-        None => Ok(Next::Do(Action::ReadKeys)),
+        None => Ok(Next::Do(Action::ReadKeys { lane: lane(desired, world, claim) })),
         Some(KeysSeen::NoProject) => undecided("and one of two witnesses does not know the project"),
         Some(KeysSeen::Listed { own: OwnKey::Listed, .. }) => undecided("and still lists it"),
         Some(KeysSeen::Listed { own: OwnKey::Unlisted | OwnKey::Expired, others }) => {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::{Action, Step};
+use crate::domain::budget::Lane;
 use crate::domain::claim::{Claim, Illegal};
 use crate::domain::failure::Failure;
 use crate::domain::reason::Reason;
@@ -41,7 +42,11 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
         None if world.take_over.gone_for.is_some() && !left.is_zero() => {
             Ok(Next::Later(doubted(desired, claim, left)))
         }
-        None => Ok(Next::Do(Action::LookForProject)),
+        None => {
+            let is_asked = spec.suspicion == Suspicion::Asked;
+            let lane = if is_asked { Lane::Work } else { Lane::Observe };
+            Ok(Next::Do(Action::LookForProject { lane }))
+        }
         Some(Presence::There | Presence::Withheld) => Ok(Next::There),
         // Whoever waits is told as soon as the list is there.
         Some(Presence::Unclear) => Ok(Next::Later(doubted(desired, claim, settle))),

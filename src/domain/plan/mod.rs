@@ -87,8 +87,8 @@ pub enum Action {
     ReadProject,
     /// Read the settings with the project's key.
     ReadSettings {
-        /// The look of the schedule, for which nothing waits.
-        is_routine: bool,
+        /// What the look is for: `Observe` is the one of the schedule.
+        lane: Lane,
     },
     /// Change these members with the project's key.
     PatchSettings(Settings),
@@ -96,11 +96,15 @@ pub enum Action {
     ProveKey,
     /// Prove the claim's key by a call of its own.
     ProveOwnKey {
-        /// The look of the schedule where no settings can be read, for which nothing waits.
-        is_routine: bool,
+        /// What the look is for: `Observe` is the one of the schedule where no settings can be read, or repeats what the
+        /// status says already.
+        lane: Lane,
     },
     /// Read which keys the claim's project has; if that of the claim is among them, prove it once more.
-    ReadKeys,
+    ReadKeys {
+        /// What the look is for.
+        lane: Lane,
+    },
     /// Create or update the Secret.
     PublishSecret,
     /// Remove a Secret that was renamed away, if it is still ours; then write the claim, which does not know it any more.
@@ -115,7 +119,10 @@ pub enum Action {
         key: Option<Box<ProvenKey>>,
     },
     /// Look for the claim's project by id and, if it is not known so, in the whole list.
-    LookForProject,
+    LookForProject {
+        /// What the look is for.
+        lane: Lane,
+    },
 }
 
 impl Action {
@@ -130,17 +137,13 @@ impl Action {
             | Action::Bury => Cost::Nothing,
             Action::ReadEvidence
             | Action::ReadProject
-            | Action::ReadSettings { is_routine: false }
             | Action::PatchSettings(_)
             | Action::ProveKey
-            | Action::ProveOwnKey { is_routine: false }
-            | Action::ReadCandidate
-            | Action::LookForProject => Cost::Calls(Lane::Work),
-            Action::ReadSettings { is_routine: true } | Action::ProveOwnKey { is_routine: true } => {
-                Cost::Calls(Lane::Observe)
-            }
-            // A part of the replacement of a key.
-            Action::ReadKeys => Cost::Calls(Lane::Urgent),
+            | Action::ReadCandidate => Cost::Calls(Lane::Work),
+            Action::ReadSettings { lane }
+            | Action::ProveOwnKey { lane }
+            | Action::ReadKeys { lane }
+            | Action::LookForProject { lane } => Cost::Calls(*lane),
             Action::CreateProject { .. } => Cost::Mutation(Lane::Work),
             Action::AcquireKey { .. } | Action::DeleteUnusable(_) => Cost::Mutation(Lane::Urgent),
         }
@@ -254,8 +257,8 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     let key = health::next(desired, world, claim)?;
     if desired.is_suspended {
         // What is finished must not overwrite or replace a key that was found meanwhile.
-        let found = secret::unproven_key(world).filter(|_| claim.is_key_announced());
-        return Ok(found.unwrap_or_else(|| finished(key, health::look(desired, world, claim), claim)));
+        let found = secret::unproven_key(world).filter(|_| claim.is_rotation_open());
+        return found.map_or_else(|| finished(desired, world, claim, key), Ok);
     }
     if let Some(step) = secret::unproven_key(world) {
         return Ok(step);
@@ -284,16 +287,12 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     }
     match missing {
         missing::Next::Later(step) => return Ok(step),
-        missing::Next::Do(action) => {
-            return Ok(closed(desired, &action).map_or(Step::Do(action), throttled));
-        }
+        missing::Next::Do(action) => return Ok(Step::Do(action)),
         missing::Next::There => {}
     }
     match key {
         health::Next::Later(step) => return Ok(step),
-        health::Next::Do(action) => {
-            return Ok(closed(desired, &action).map_or(Step::Do(action), throttled));
-        }
+        health::Next::Do(action) => return Ok(Step::Do(action)),
         health::Next::Fine => {}
     }
     if let Some(step) = health::look(desired, world, claim) {
@@ -302,18 +301,29 @@ fn owned(desired: &Desired, world: &World, record: &Record) -> Result<Step, Ille
     Ok(match settings {
         settings::Next::Stall(reason, detail) => Step::Stall(reason, detail),
         settings::Next::Fail(failure) => Step::Fail(failure),
-        settings::Next::Do(action) => closed(desired, &action).map_or(Step::Do(action), throttled),
+        settings::Next::Do(action) => Step::Do(action),
         settings::Next::Synced => Step::Done,
     })
 }
 
-/// What is still done about the key of a suspended resource: the replacement that was announced comes to its end.
-fn finished(key: health::Next, look: Option<Step>, claim: &Claim) -> Step {
-    match (key, look) {
-        (health::Next::Do(action), _) if claim.is_key_announced() => Step::Do(action),
-        (health::Next::Fine, Some(step)) if claim.is_key_announced() => step,
-        _ => suspended(),
+/// What is still done about the key of a suspended resource: a replacement that was announced comes to its end, which is
+/// that the workloads have a key that works.
+fn finished(desired: &Desired, world: &World, claim: &Claim, key: health::Next) -> Result<Step, Illegal> {
+    if !claim.is_rotation_open() {
+        return Ok(suspended());
     }
+    let is_stored = !claim.is_key_announced();
+    if is_stored && let Some(step @ Step::Do(Action::PublishSecret)) = secret::publish(desired, world, claim)?
+    {
+        return Ok(step);
+    }
+    Ok(match (key, health::look(desired, world, claim)) {
+        (health::Next::Do(action), _) if !is_stored => Step::Do(action),
+        // The proof that it lives.
+        (health::Next::Do(action @ Action::WriteClaim(_)), _) => Step::Do(action),
+        (health::Next::Fine, Some(step)) => step,
+        _ => suspended(),
+    })
 }
 
 /// What must hold before the first remote call, and before each later creation.

@@ -43,7 +43,7 @@ pub(super) fn next(desired: &Desired, world: &World, claim: &Claim) -> Result<Ne
     let open = open(desired, claim);
     Ok(match &world.pass.settings {
         SettingsView::Unseen => unseen(desired, world, claim, &open)?,
-        SettingsView::Patched => Next::Do(Action::ReadSettings { is_routine: false }),
+        SettingsView::Patched => Next::Do(Action::ReadSettings { lane: Lane::Work }),
         SettingsView::Failed(failure) => failed(desired, world, failure, &open),
         SettingsView::Seen { observed, is_patched } => seen(desired, world, claim, observed, *is_patched)?,
     })
@@ -60,16 +60,16 @@ fn unseen(desired: &Desired, world: &World, claim: &Claim, open: &Settings) -> R
     if desired.settings_endpoint == Capability::Unavailable {
         let proves = is_due && world.pass.key == KeyCheck::Unseen;
         return Ok(if proves {
-            Next::Do(Action::ProveOwnKey { is_routine: true })
+            Next::Do(Action::ProveOwnKey { lane: Lane::Observe })
         } else {
             settled(desired, world, open)
         });
     }
     if is_needed(world, open) {
-        return Ok(Next::Do(Action::ReadSettings { is_routine: false }));
+        return Ok(Next::Do(Action::ReadSettings { lane: Lane::Work }));
     }
     if is_due {
-        return Ok(Next::Do(Action::ReadSettings { is_routine: true }));
+        return Ok(Next::Do(Action::ReadSettings { lane: Lane::Observe }));
     }
     // What is not managed any more may change unseen. Where nobody can look, the memory is all there is, and is kept.
     if let Some(applied) = claim.applied_settings()

@@ -18,7 +18,7 @@ use self::health::dead_case;
 use self::worlds::{Case, case, is_mine, owned_case, record};
 use super::model::SETTLE;
 use super::{Action, OrphanSeen, OrphanStep, Step, open_settings, orphan, plan};
-use crate::domain::budget::Room;
+use crate::domain::budget::{Lane, Room};
 use crate::domain::claim::tests::walk;
 use crate::domain::claim::{Attempt, Claim, Origin, Phase, Purpose};
 use crate::domain::drift::{DriftPolicy, LookView};
@@ -99,9 +99,13 @@ proptest! {
         let step = plan(&Desired { is_suspended: true, ..wish.clone() }, world);
         match &step {
             Step::Do(
-                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey { .. } | Action::ReadKeys,
+                Action::AcquireKey { .. } | Action::ProveKey | Action::ProveOwnKey { .. } | Action::ReadKeys { .. },
             ) => {
-                prop_assert!(record(world).is_some_and(|record| record.claim.is_key_announced()));
+                prop_assert!(record(world).is_some_and(|record| record.claim.is_rotation_open()));
+            }
+            Step::Do(Action::PublishSecret) => {
+                let is_stored = |claim: &Claim| claim.is_rotation_open() && !claim.is_key_announced();
+                prop_assert!(record(world).is_some_and(|record| is_stored(&record.claim)));
             }
             Step::Do(
                 Action::ReadEvidence
@@ -232,8 +236,8 @@ proptest! {
         let with = World { look: LookView { is_due: true, ..world.look }, ..without.clone() };
         let is_open = !open_settings(wish, &record.claim).is_empty() && !world.look.is_tried;
         match (plan(wish, &with), plan(wish, &without)) {
-            (Step::Do(Action::ReadSettings { is_routine: true }), _) => prop_assert!(!failure && !is_open),
-            (Step::Do(Action::ProveOwnKey { is_routine: true }), _) => prop_assert!(!failure && wish.settings_endpoint.is_gone()),
+            (Step::Do(Action::ReadSettings { lane: Lane::Observe }), _) => prop_assert!(!failure && !is_open),
+            (Step::Do(Action::ProveOwnKey { lane: Lane::Observe }), _) => prop_assert!(!failure && wish.settings_endpoint.is_gone()),
             (with, without) => prop_assert_eq!(with, without),
         }
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use composio_operator::domain::answer::CallError;
+use composio_operator::domain::budget::Lane;
 use composio_operator::domain::claim::{Claim, Record, Superseded};
 use composio_operator::domain::failure::Failure;
 use composio_operator::domain::ids::ProjectId;
@@ -60,7 +61,7 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             pass.exists = Some(!is_gone.map_err(|error| failure(work.ctx, error))?);
             Ok(())
         }
-        Action::ProveOwnKey { is_routine } => work.prove_own_key(pass, is_routine).await,
+        Action::ProveOwnKey { lane } => work.prove_own_key(pass, lane == Lane::Observe).await,
         Action::ReadSettings { .. } => {
             work.begin_look();
             pass.saw_settings(work.read_settings(pass.settings == SettingsView::Patched).await?);
@@ -80,11 +81,11 @@ pub(super) async fn execute(work: Work<'_>, action: Action, pass: &mut Pass) -> 
             work.remove_superseded(&old).await?;
             work.write_claim(&claim).await.map(drop)
         }
-        Action::LookForProject => {
+        Action::LookForProject { .. } => {
             pass.take_over.presence = Some(work.look_for_project().await?);
             Ok(())
         }
-        Action::ReadKeys => {
+        Action::ReadKeys { .. } => {
             let (keys, lives) = work.read_keys().await?;
             pass.saw_keys(keys, lives);
             work.note_key(&pass.key);

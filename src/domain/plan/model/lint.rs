@@ -80,14 +80,16 @@ impl Model {
                 );
             }
             Action::PublishSecret => {
+                let is_stored =
+                    claim.is_some_and(|claim| claim.is_rotation_open() && !claim.is_key_announced());
                 self.law(
-                    !is_suspended && !is_foreign,
-                    "no foreign Secret is written, and none while suspended",
+                    (!is_suspended || is_stored) && !is_foreign,
+                    "no foreign Secret is written, and while suspended only the end of a replacement",
                 );
             }
             Action::ReadProject => self.lint_deletion(claim),
             Action::Bury => self.law(false, "what was only to be replaced has no tombstone"),
-            Action::ProveOwnKey { .. } | Action::ReadKeys => {
+            Action::ProveOwnKey { .. } | Action::ReadKeys { .. } => {
                 self.law(claim.is_some_and(|claim| claim.key().is_some()), "a look at a key needs one");
             }
             Action::ProveKey | Action::RemoveSuperseded(..) => {
@@ -98,7 +100,7 @@ impl Model {
             | Action::ReadSettings { .. }
             | Action::ReadCandidate
             | Action::TakeUp { .. }
-            | Action::LookForProject => {}
+            | Action::LookForProject { .. } => {}
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::remote::{Mutation, Refusal, Reply};
 use super::{End, Fault, LATEST_COMMIT, Model, SETTLE, Secret, Task, owner, seconds, secret_key, told};
 use crate::domain::answer::Answer;
+use crate::domain::budget::Lane;
 use crate::domain::claim::tests::walk::receipt;
 use crate::domain::claim::{Claim, DeletionOutcome, Illegal, Merge, Record, merge};
 use crate::domain::key::ApiKey;
@@ -157,9 +158,9 @@ impl Model {
                 self.note_key(pass);
                 Ok(())
             }
-            Action::ProveOwnKey { is_routine } => {
+            Action::ProveOwnKey { lane } => {
                 self.reading()?;
-                self.prove_own_key(key.as_ref(), pass, is_routine);
+                self.prove_own_key(key.as_ref(), pass, lane == Lane::Observe);
                 self.note_key(pass);
                 Ok(())
             }
@@ -176,14 +177,14 @@ impl Model {
             }
             // Nobody renames a Secret here, and none holds a key that the claim does not know.
             Action::ProveKey | Action::RemoveSuperseded(..) => Err(Ended("an action without its cause")),
-            Action::ReadKeys => {
+            Action::ReadKeys { .. } => {
                 self.reading()?;
                 let keys = self.read_keys(&key.ok_or(Ended("no key"))?);
                 pass.saw_keys(keys, false);
                 self.note_key(pass);
                 Ok(())
             }
-            Action::LookForProject => {
+            Action::LookForProject { .. } => {
                 self.reading()?;
                 pass.take_over.presence = self.look_for_project();
                 Ok(())

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::worlds::{Case, case, owned_case, record};
+use super::worlds::{Case, Whose, case, claim_view, owned_case, record};
+use crate::domain::budget::{Lane, Room};
+use crate::domain::claim::tests::walk::{Op, Walk};
 use crate::domain::claim::{Phase, Published, Stage};
-use crate::domain::plan::{Action, Step, plan};
+use crate::domain::plan::{Action, Step, plan, wanted_lane};
 use crate::domain::reason::Reason;
+use crate::domain::settings::Settings;
+use crate::domain::takeover::{Suspicion, TakeOverView};
 use crate::domain::world::{
-    Capability, ClaimView, Desired, InvalidKeyPolicy, KeyCheck, KeysSeen, OwnKey, SecretView, World,
+    Capability, ClaimView, Desired, InvalidKeyPolicy, KeyCheck, KeyHealth, KeysSeen, OwnKey, Pass,
+    SecretView, World,
 };
 
 /// A world in which two witnesses agree that the key of an `Owned` claim is dead, a day after its birth.
@@ -29,6 +34,33 @@ pub(super) fn dead_case(others: usize) -> BoxedStrategy<Case> {
         Case(wish, World { unproven_key: None, earlier: None, superseded_retention, ..world })
     });
     dead.boxed()
+}
+
+/// The same with a replacement of the key that was announced, and answered if so; nothing else is open.
+fn rotating(Case(wish, world): &Case, is_answered: bool) -> Case {
+    let mut walk = Walk::new();
+    let created = Op::Created { attempt: 1, id: 1, has_key: true };
+    let ops = [Op::Announce, created, Op::AnnounceRotation, Op::Regenerated { attempt: 1, id: 1, age: 0 }];
+    for op in ops.iter().take(if is_answered { 4 } else { 3 }) {
+        walk.step(op).unwrap();
+    }
+    let mut record = walk.record;
+    let published = Published { name: "shop".to_owned(), uid: "secret-uid".to_owned() };
+    record.claim = record.claim.publishing(published, walk.now).unwrap();
+    let wish = Desired { settings: Settings::default(), key_health: KeyHealth::default(), ..wish.clone() };
+    let mut world = World {
+        claim: claim_view(Whose::Mine, record),
+        secret: SecretView::Ours { uid: "secret-uid".to_owned(), has_key: true, is_current: true },
+        unproven_key: None,
+        earlier: None,
+        take_over: TakeOverView::default(),
+        pass: Pass::default(),
+        ..world.clone()
+    };
+    world.settling.now = walk.now;
+    let mut wish = wish;
+    wish.take_over.spec.suspicion = Suspicion::None;
+    Case(wish, world)
 }
 
 fn with_policy(wish: &Desired, on_invalid: InvalidKeyPolicy) -> Desired {
@@ -101,7 +133,49 @@ proptest! {
         let issued = record(&world).and_then(|record| record.claim.key().map(|key| key.issued_time)).unwrap();
         world.settling.now = issued + jiff::SignedDuration::try_from(Duration::from_secs(30)).unwrap();
         let step = plan(&wish, &world);
-        prop_assert!(!matches!(step, Step::Do(Action::AcquireKey { .. } | Action::ReadKeys)), "{:?}", step);
+        prop_assert!(!matches!(step, Step::Do(Action::AcquireKey { .. } | Action::ReadKeys { .. })), "{:?}", step);
         prop_assert!(!matches!(step, Step::Stall(Reason::KeyRejected, _)), "{:?}", step);
+    }
+
+    #[test]
+    fn what_proves_a_replacement_has_room_as_long_as_releases_have(case in owned_case(), is_answered: bool) {
+        let Case(wish, world) = rotating(&case, is_answered);
+        let closed = Some(Duration::from_secs(7));
+        let wish = Desired { room: Room { work: closed, observe: closed, urgent: None }, ..wish };
+        prop_assert_eq!(plan(&wish, &world), Step::Do(Action::ProveOwnKey { lane: Lane::Urgent }));
+    }
+
+    #[test]
+    fn a_suspended_resource_publishes_the_key_that_its_replacement_has_brought(case in owned_case()) {
+        let Case(wish, mut world) = rotating(&case, true);
+        let wish = Desired { is_suspended: true, ..wish };
+        let ours = |is_current| SecretView::Ours { uid: "secret-uid".to_owned(), has_key: is_current, is_current };
+        world.secret = ours(false);
+        prop_assert_eq!(plan(&wish, &world), Step::Do(Action::PublishSecret));
+        world.secret = ours(true);
+        prop_assert_eq!(plan(&wish, &world), Step::Do(Action::ProveOwnKey { lane: Lane::Urgent }));
+        world.pass.key = KeyCheck::Lives;
+        let step = plan(&wish, &world);
+        let Step::Do(Action::WriteClaim(proven)) = &step else { panic!("{step:?}") };
+        prop_assert!(!proven.is_rotation_open());
+    }
+
+    #[test]
+    fn who_waits_for_room_waits_in_the_lane_of_what_comes_next(any in case(), owned in owned_case()) {
+        let closed = Some(Duration::from_secs(7));
+        for Case(wish, world) in [any, owned] {
+            for lane in Lane::ALL {
+                let mut room = Room::default();
+                match lane {
+                    Lane::Urgent => room.urgent = closed,
+                    Lane::Work => room.work = closed,
+                    Lane::Observe => room.observe = closed,
+                }
+                let wish = Desired { room, ..wish.clone() };
+                if matches!(plan(&wish, &world), Step::Wait(Reason::Throttled, ..)) {
+                    prop_assert_eq!(wanted_lane(&wish, &world), Some(lane));
+                }
+            }
+        }
     }
 }

@@ -199,7 +199,7 @@ proptest! {
     #[test]
     fn between_two_looks_that_find_nothing_there_is_a_settle_time(case in takeover_case()) {
         let Case(wish, world) = &case;
-        if let Step::Do(Action::LookForProject) = plan(wish, world) {
+        if let Step::Do(Action::LookForProject { .. }) = plan(wish, world) {
             let since = world.take_over.gone_for;
             prop_assert!(since.is_none_or(|since| since >= SETTLE), "{:?}", since);
             prop_assert!(!wish.is_suspended && wish.room == Room::default());

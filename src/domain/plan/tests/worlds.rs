@@ -168,7 +168,7 @@ fn secret() -> impl Strategy<Value = SecretView> {
 
 /// Whose claim there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+pub(super) enum Whose {
     Mine,
     Neighbour,
     /// Of the same namespace, before that was made again.
@@ -190,7 +190,7 @@ fn whose() -> impl Strategy<Value = Whose> {
     ]
 }
 
-fn claim_view(whose: Whose, mut record: Record) -> ClaimView {
+pub(super) fn claim_view(whose: Whose, mut record: Record) -> ClaimView {
     let mut theirs = owner("resource-0");
     match whose {
         Whose::Mine => theirs = owner("resource-1"),
