@@ -98,6 +98,13 @@ impl SharedBudget {
         }
     }
 
+    /// The same for a page that continues a walk: it leaves turns to others, and then it is patient.
+    pub(super) async fn turn_of_next_page(&self, lane: Lane) -> Result<(), Duration> {
+        let (left, patience) = self.budget().next_page(lane, now());
+        pause(left).await;
+        self.turn(lane, patience).await
+    }
+
     /// An answer has come, with what its headers say (API 9).
     pub(super) fn answered(&self, headers: &HeaderMap) {
         lock(&self.0.contact).answered();

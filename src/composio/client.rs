@@ -28,8 +28,6 @@ use crate::domain::key::ApiKey;
 
 /// Longest body that is read, in bytes: fifty projects are about 40 KiB.
 const LONGEST_BODY: usize = 4 << 20;
-/// How long a page waits for the budget that continues a walk: a walk that is cut has to begin anew.
-const NEXT_PAGE: Duration = Duration::from_secs(30);
 /// How long an answer is still taken after its deadline. A process that was stopped finds the deadline passed and the
 /// answer there, both at once; then the answer counts, for it may carry a key that is shown once.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -233,8 +231,11 @@ impl Client {
             return Ok(());
         }
         let is_next_page = request.query.iter().any(|(name, _)| *name == "cursor");
-        let patience = if is_next_page { NEXT_PAGE } else { PATIENCE };
-        self.budget.turn(lane, patience).await.map_err(|left| CallError::Throttled(Some(left)))
+        let turn = match is_next_page {
+            true => self.budget.turn_of_next_page(lane).await,
+            false => self.budget.turn(lane, PATIENCE).await,
+        };
+        turn.map_err(|left| CallError::Throttled(Some(left)))
     }
 
     async fn send(

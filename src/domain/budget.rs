@@ -17,6 +17,8 @@ pub const START: u32 = 500;
 pub const LEAST: u32 = 10;
 /// What `room` and `permit` count as no wait.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a page waits at least that continues a walk: a walk that is cut has to begin anew.
+const NEXT_PAGE: Duration = Duration::from_secs(30);
 /// Pause after a 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 /// A minute, and the time for which a permit may be kept before its call is sent: the send gate.
@@ -271,6 +273,17 @@ impl Budget {
         }
         self.count(lane, now);
         Turn::Go(wait)
+    }
+
+    /// For a page that continues a walk: how long it leaves the turn to others before it asks, and how patient it is then.
+    /// While it waits after it has asked, the next turn is its own, and a walk always has a next page: other looks, which
+    /// are not patient, would never have one.
+    pub fn next_page(&self, lane: Lane, now: Duration) -> (Duration, Duration) {
+        let interval = self.interval(lane, now);
+        let is_for_others = lane == Lane::Observe && !self.has_plenty(lane, now);
+        let left = if is_for_others { interval * 3 / 2 } else { Duration::ZERO };
+        // Whoever is before it waits for an interval at most, and so does it then.
+        (left, NEXT_PAGE.max(interval * 2))
     }
 
     fn count(&mut self, lane: Lane, now: Duration) {

@@ -258,6 +258,55 @@ fn newcomers_wait_behind_those_who_wait_but_not_for_nobody() {
     assert_eq!(budget.room(Lane::Work, "third", now + seconds(60)), None, "nobody has come");
 }
 
+/// Pages and looks that go in 60 turns of the lane while a sweep walks on and on, each page answered after a moment, and
+/// others ask for a look so often, ready to wait as looks are.
+fn walked(ceiling: u32, distance: Duration) -> (u32, u32) {
+    let (mut budget, begun, moment) = (budget(ceiling), seconds(1_000), milliseconds(50));
+    how_many(&mut budget, Lane::Observe, 100, begun);
+    let end = begun + budget.observe.interval * 60;
+    let (mut now, mut next_look, mut answer) = (begun, begun, begun);
+    // When the next page asks, and its patience.
+    let (mut asks, (mut pages, mut looks)) = (None, (0, 0));
+    while now < end {
+        if now >= next_look {
+            looks += u32::from(matches!(budget.ask(Lane::Observe, PATIENCE, now), Turn::Go(_)));
+            next_look += distance;
+        }
+        if asks.is_none() && now >= answer {
+            let (left, patience) = budget.next_page(Lane::Observe, now);
+            asks = Some((now + left, patience));
+        }
+        if let Some((_, patience)) = asks.filter(|(at, _)| now >= *at) {
+            let turn = budget.ask(Lane::Observe, patience, now);
+            let Turn::Go(wait) = turn else { panic!("the walk is cut at a ceiling of {ceiling}: {turn:?}") };
+            (asks, answer, pages) = (None, now + wait + moment, pages + 1);
+        }
+        now += moment;
+    }
+    (pages, looks)
+}
+
+#[test]
+fn at_no_ceiling_a_walk_is_cut_however_much_others_look() {
+    for ceiling in LEAST..500 {
+        let (pages, looks) = walked(ceiling, milliseconds(50));
+        assert!(pages >= 20, "{pages} pages and {looks} looks, the ceiling is {ceiling}");
+    }
+}
+
+#[test]
+fn looks_have_every_second_turn_or_so_while_a_sweep_walks() {
+    for ceiling in LEAST..500 {
+        let distance = budget(ceiling).observe.interval * 2 / 5;
+        let (pages, looks) = walked(ceiling, distance);
+        assert!(looks >= 20 && pages >= 20, "{looks} looks and {pages} pages, the ceiling is {ceiling}");
+        let (_, looks) = walked(ceiling, distance * 10);
+        assert!(looks >= 7, "{looks} of 15 looks, the ceiling is {ceiling}");
+        let (pages, _) = walked(ceiling, distance * 1_000);
+        assert!(pages >= 38, "{pages} pages while nobody else looks, the ceiling is {ceiling}");
+    }
+}
+
 #[test]
 fn the_distance_of_settings_reads_grows_with_the_fleet() {
     let base = Duration::from_mins(10);
