@@ -83,10 +83,10 @@ impl Budgets {
         }
     }
 
-    /// A mutation has succeeded: the key is good for what it is needed for.
-    pub fn forget_breaker(&self, name: &str) {
+    /// A mutation with this key has succeeded: it is good for what it is needed for.
+    pub fn forget_breaker(&self, name: &str, key: &ApiKey) {
         if let Some(gate) = self.all().get_mut(name) {
-            gate.breaker = None;
+            gate.breaker.take_if(|(of, _)| of.is(key));
         }
     }
 }

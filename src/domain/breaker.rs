@@ -9,6 +9,8 @@ use super::reason::Reason;
 const MOST_FAILURES: u32 = 5;
 /// Longest distance of two probes.
 const LONGEST: Duration = Duration::from_mins(5);
+/// One that was not opened for so long begins with the shortest distance again: blips of months are not one trouble.
+const FORGOTTEN: Duration = Duration::from_hours(1);
 
 /// Whether calls are answered at all, by whomever and whatever.
 #[derive(Debug, Clone, Default)]
@@ -43,28 +45,34 @@ impl Contact {
     }
 }
 
-/// See the module. Times are since boot. It is forgotten with the next mutation that succeeds, or with a new key; a probe
-/// that succeeds only shuts it, so that the distance grows while probe and work disagree.
+/// See the module. Times are since boot. It is forgotten with the next mutation that succeeds, with a new key, or after
+/// some time; a probe that succeeds only shuts it, so that the distance grows while probe and work disagree.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     reason: Reason,
     words: String,
     is_open: bool,
     in_a_row: u32,
+    opened_at: Duration,
     probe_at: Duration,
 }
 
 impl Breaker {
     /// One that has never opened.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, words: String::new(), is_open: false, in_a_row: 0, probe_at: Duration::ZERO }
+        let (opened_at, probe_at) = (Duration::ZERO, Duration::ZERO);
+        Self { reason, words: String::new(), is_open: false, in_a_row: 0, opened_at, probe_at }
     }
 
     /// Calls are refused, or not answered. Many may fail at once; they count once. Returns the time until the next probe.
     /// `words` say what was seen, redacted.
     pub fn open(&mut self, reason: Reason, words: &str, now: Duration) -> Duration {
         if self.probe_at <= now {
+            if now.saturating_sub(self.opened_at) > FORGOTTEN {
+                self.in_a_row = 0;
+            }
             self.in_a_row = self.in_a_row.saturating_add(1);
+            self.opened_at = now;
             self.reason = reason;
             words.clone_into(&mut self.words);
             self.probe_at = now + Duration::from_secs(1 << self.in_a_row.min(16)).min(LONGEST);
@@ -126,6 +134,16 @@ mod tests {
         breaker.shut();
         assert!(!breaker.is_open() && breaker.closed_to_probes(seconds(1)).is_none());
         assert_eq!(breaker.open(Reason::KeyInvalid, "no", seconds(2)), seconds(4));
+    }
+
+    #[test]
+    fn refusals_that_lie_hours_apart_do_not_add_up() {
+        let (mut breaker, mut now) = (Breaker::new(Reason::KeyInvalid), seconds(100));
+        for _ in 0..9 {
+            assert_eq!(breaker.open(Reason::KeyInvalid, "no", now), seconds(2));
+            breaker.shut();
+            now += FORGOTTEN * 2;
+        }
     }
 
     #[test]

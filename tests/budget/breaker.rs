@@ -1,8 +1,9 @@
 //! The breaker: one probe per interval, whatever the size of the fleet, and no storm when it shuts.
 
 use jiff::SignedDuration;
+use kube::api::DeleteParams;
 use serde_json::json;
-use testbed::emulator::{Entry, Fault, FaultRule, Operation, Point};
+use testbed::emulator::{Entry, Fault, FaultRule, Operation, Outcome, Point};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
@@ -100,5 +101,43 @@ async fn an_answered_probe_alone_shuts_the_breaker_where_nothing_is_to_be_done()
     world.control.clear_fault(rule);
     world.organization_ready("default").await;
     assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 0"#));
+    world.finish(&[]).await;
+}
+
+/// Deletes a project whose deletion Composio refuses so often, because of the organization's key; returns the distance from
+/// the last refusal to the next probe.
+async fn distance_after(world: &World, name: &str, refusals: u32) -> SignedDuration {
+    let mark = world.control.mark();
+    let (organization, fault) = (&world.organization.id, Fault::InvalidOrganizationKey);
+    world.control.fault(organization, Operation::Delete, fault, refusals);
+    world.projects().delete(name, &DeleteParams::default()).await.unwrap();
+    eventually(&format!("{name} is gone"), PATIENCE, async || {
+        let found = world.projects().get_opt(name).await.map_err(|error| error.to_string())?;
+        found.map_or(Ok(()), |_| Err("it is there".to_owned()))
+    })
+    .await;
+    let calls = world.control.journal_since(mark);
+    let is_refused =
+        |entry: &Entry| entry.operation == Some(Operation::Delete) && entry.outcome == Outcome::Answered(401);
+    assert_eq!(calls.iter().filter(|entry| is_refused(entry)).count(), refusals as usize);
+    let refused = calls.iter().rposition(is_refused).unwrap();
+    let probe = calls[refused..].iter().find(|entry| is_probe(entry)).unwrap();
+    probe.time.duration_since(calls[refused].time)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_deletion_that_succeeds_the_distance_of_probes_begins_anew() {
+    let world = World::start().await;
+    for name in ["first", "second"] {
+        world.apply(name, json!({"deletionPolicy": "Delete"})).await;
+        world.ready(name).await;
+    }
+    let long = distance_after(&world, "first", 2).await;
+    assert!(long >= SignedDuration::from_millis(3_950), "it has not grown: {long:?}");
+    let short = distance_after(&world, "second", 1).await;
+    assert!(
+        short < SignedDuration::from_secs(4),
+        "it has grown to {short:?}, although a deletion has succeeded"
+    );
     world.finish(&[]).await;
 }

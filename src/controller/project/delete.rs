@@ -355,6 +355,7 @@ impl Work<'_> {
         let revoke = claim.deletion().is_some_and(|open| open.purpose == Purpose::DeleteAndRevoke);
         let settlement = Settlement {
             ledger: self.context.ledger.clone(),
+            budgets: self.context.organizations.budgets.clone(),
             organization: self.organization()?.clone(),
             announced,
             attempt: 0,

@@ -193,7 +193,8 @@ impl Work<'_> {
         let (now, settle) = (self.world.settling.now, self.world.settling.settle);
         self.context.sightings.settling(&announced, now, settle);
         let (ledger, organization) = (self.context.ledger.clone(), self.organization.clone());
-        let settlement = Settlement { ledger, organization, announced, attempt, settle };
+        let budgets = self.context.organizations.budgets.clone();
+        let settlement = Settlement { ledger, budgets, organization, announced, attempt, settle };
         detached(self.context, claim.name(), work(settlement, begun)).await
     }
 
@@ -224,7 +225,6 @@ impl Work<'_> {
             Ok(written) => {
                 // Its settings are as given, and its key is new.
                 self.context.looks.looked(&self.desired.uid);
-                self.context.organizations.budgets.forget_breaker(&self.organization.name);
                 if self.organization.id.is_none() {
                     // Its first project shows the organization's id.
                     self.context.wake_organization(&self.organization.name);

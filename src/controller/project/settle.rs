@@ -8,6 +8,7 @@ use tracing::{Instrument, error, warn};
 
 use crate::composio::{Announced, BootInstant, Lead};
 use crate::controller::api_error::{is_conflict, words};
+use crate::controller::budgets::Budgets;
 use crate::controller::context::Context;
 use crate::controller::ledger::Ledger;
 use crate::controller::organizations::Organization;
@@ -51,6 +52,7 @@ async fn bounded<T>(work: impl Future<Output = Result<T, kube::Error>>) -> Resul
 #[derive(Clone)]
 pub(super) struct Settlement {
     pub(super) ledger: Ledger,
+    pub(super) budgets: Budgets,
     pub(super) organization: Arc<Organization>,
     /// The claim as it was written with the announcement.
     pub(super) announced: Record,
@@ -64,6 +66,7 @@ impl Settlement {
     /// Puts an answer into the claim, whatever the claim has become; returns it as it was written, where that was possible.
     /// `config` was accepted with a creation.
     pub(super) async fn absorb(&self, answer: &Answer, config: Option<Settings>) -> Option<Record> {
+        self.key_served();
         let secret = self.ledger.fingerprint_key();
         let mut discard = None;
         let decide = |current: Option<&Record>| match merge(
@@ -99,6 +102,11 @@ impl Settlement {
             self.discard(&id).await;
         }
         written
+    }
+
+    /// The organization's key was good for a mutation.
+    fn key_served(&self) {
+        self.budgets.forget_breaker(&self.organization.name, &self.organization.key);
     }
 
     /// Changes the claim, if it is still the one that made the announcement.
@@ -218,6 +226,9 @@ impl Settlement {
 
     /// Notes the answer to the deletion that was announced, and to no other.
     pub(super) async fn deletion_answered(&self, outcome: DeletionOutcome) {
+        if matches!(outcome, DeletionOutcome::Done(_)) {
+            self.key_served();
+        }
         let started_time = self.announced.claim.deletion_started_time();
         self.amend(|claim| claim.deletion_answered(started_time, outcome.clone())).await;
     }
