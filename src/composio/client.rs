@@ -175,7 +175,7 @@ impl Client {
 
     /// Base URL, without a slash at its end.
     pub fn base_url(&self) -> &str {
-        self.inner.base.as_str().trim_end_matches('/')
+        bare(&self.inner.base)
     }
 
     /// The certificates that it trusts in place of the platform's.
@@ -185,7 +185,12 @@ impl Client {
 
     /// Whether the other one has the same endpoint, trusted by the same certificates.
     pub fn is_like(&self, other: &Self) -> bool {
-        (self.base_url(), self.roots()) == (other.base_url(), other.roots())
+        self.is_for(&other.inner.base, other.roots())
+    }
+
+    /// Whether it is for this endpoint, however its URL was written, trusted by these certificates.
+    pub fn is_for(&self, base: &Url, roots: Option<&Roots>) -> bool {
+        (self.base_url(), self.roots()) == (bare(base), roots)
     }
 
     /// Now, in the server's time.
@@ -332,6 +337,11 @@ impl Client {
 /// Whether a body is HTML.
 fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Without a slash at its end.
+fn bare(url: &Url) -> &str {
+    url.as_str().trim_end_matches('/')
 }
 
 /// Whether a URL names this machine.

@@ -18,6 +18,10 @@ fn invalid(detail: String) -> Failure {
     Failure::terminal(Reason::EndpointInvalid, detail)
 }
 
+fn parse(url: &str) -> Result<Url, Failure> {
+    Url::parse(url).map_err(|error| invalid(format!("{url:?}: {error}")))
+}
+
 impl Context {
     /// The client for an endpoint: the one that is `known`, with what it knows of server time, unless another
     /// URL or other certificates apply.
@@ -33,13 +37,10 @@ impl Context {
             Some(reference) => Some(self.roots(reference).await?),
             None => None,
         };
-        let is_same = |known: &&Client| {
-            known.base_url() == url.trim_end_matches('/') && known.roots() == roots.as_ref()
-        };
-        if let Some(known) = known.filter(is_same) {
+        let base = parse(url)?;
+        if let Some(known) = known.filter(|known| known.is_for(&base, roots.as_ref())) {
             return Ok(known.clone());
         }
-        let base = Url::parse(url).map_err(|error| invalid(format!("{url:?}: {error}")))?;
         let client = Client::new(base, roots, self.limits, self.call_metrics.clone(), budget.clone());
         let client = client.map_err(|error| invalid(format!("{url:?}: {error}")))?;
         Ok(client.led_by(self.lead.clone()))
@@ -59,5 +60,31 @@ impl Context {
             bundle.ok_or_else(|| invalid(format!("ConfigMap {name:?} has no entry {entry:?} with text")))?;
         Roots::parse(bundle)
             .map_err(|problem| invalid(format!("ConfigMap {name:?}, entry {entry:?}: {problem}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::composio::{CallMetrics, Limits};
+
+    #[test]
+    fn a_url_that_is_merely_written_otherwise_keeps_the_client() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let second = Duration::from_secs(1);
+        let limits = Limits { request_deadline: second, gate: second, settle_margin: second };
+        let base = parse("https://Backend.composio.DEV:443/").unwrap();
+        let budget = SharedBudget::new(|| ());
+        let client = Client::new(base, None, limits, CallMetrics::default(), budget).unwrap();
+        for (url, is_same) in [
+            ("https://Backend.composio.DEV:443/", true),
+            ("https://backend.composio.dev", true),
+            ("https://backend.composio.dev:444", false),
+            ("https://backend.composio.dev/v2", false),
+        ] {
+            assert_eq!(client.is_for(&parse(url).unwrap(), None), is_same, "{url}");
+        }
     }
 }
