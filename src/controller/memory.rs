@@ -100,6 +100,11 @@ impl Absences {
         lock(&self.0).remove(id);
     }
 
+    /// Forgets the projects that no claim has: they were let go, deleted or replaced, and nobody looks for them any more.
+    pub fn keep(&self, is_claimed: impl Fn(&ProjectId) -> bool) {
+        lock(&self.0).retain(|id, _| is_claimed(id));
+    }
+
     /// A sweep has shown those that `is_listed` names.
     pub fn swept(&self, begun: BootInstant, is_listed: impl Fn(&ProjectId) -> bool) {
         for (_, known) in lock(&self.0).iter_mut().filter(|(id, _)| is_listed(id)) {
@@ -232,5 +237,20 @@ impl Failures {
     /// Forgets an object: it has succeeded, or is gone.
     pub fn forget(&self, uid: &str) {
         lock(&self.0).remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_claim_has_is_not_looked_for_any_more() {
+        let (absences, now) = (Absences::default(), BootInstant::now());
+        let [held, gone] = ["pr_held", "pr_gone"].map(|id| ProjectId::try_from(id.to_owned()).unwrap());
+        absences.suspect(&held, now);
+        absences.suspect(&gone, now);
+        absences.keep(|id| *id == held);
+        assert!(absences.get(&held).is_some() && absences.get(&gone).is_none());
     }
 }

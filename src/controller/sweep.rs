@@ -2,7 +2,7 @@
 //! projects are missing, and it is the organization's probe. What the list means is `domain::fleet`'s, what was shown is
 //! remembered in `fleet`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -169,6 +169,9 @@ async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, 
     let read =
         context.ledger.each(CLAIMS, |claim| claims.extend(claimed(context, organization, &owners, claim)));
     read.await.map_err(reading)?;
+    let marks: HashSet<Mark> = claims.iter().map(|claim: &Claimed| claim.project).collect();
+    context.absences.keep(|id| marks.contains(&Mark::of(id.as_str())));
+    drop(marks);
     let listing =
         organization.listed_by(&organization.client.in_lane(Lane::Observe), BootInstant::now()).await;
     let listing = listing.map_err(|error| context.call_failure(organization, error))?;
