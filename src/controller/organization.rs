@@ -347,7 +347,7 @@ async fn probe(
         is_identified: false,
         deletions_per_hour: deletions.and_then(|limit| u32::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT),
         capabilities: known.map_or_else(|| Arc::new(hinted(object)), |known| known.capabilities.clone()),
-        settings_every: context
+        settings_interval: context
             .settings_interval(&object.name_any(), &budget)
             .unwrap_or(context.observe_interval),
         walks,

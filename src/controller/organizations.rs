@@ -50,8 +50,8 @@ pub struct Organization {
     pub deletions_per_hour: u32,
     /// What it can do; shared by all values of one ComposioOrganization.
     pub capabilities: Arc<Capabilities>,
-    /// See [`Organization::settings_interval`].
-    pub settings_every: Duration,
+    /// How far two reads of one project's settings are apart; grows with the number of its projects.
+    pub settings_interval: Duration,
     /// Walks over its list with this key; shared by all values with it.
     pub walks: Walks,
     /// What sweeps with this key have shown; shared likewise.
@@ -59,11 +59,6 @@ pub struct Organization {
 }
 
 impl Organization {
-    /// How far two reads of one project's settings are apart; grows with the number of its projects.
-    pub fn settings_interval(&self) -> Duration {
-        self.settings_every
-    }
-
     /// Whether it proves anything about a claim's project that this key does not find it: with another organization's key
     /// all witnesses agree, and are wrong.
     pub fn proves_absence(&self, claim: &Claim) -> bool {
@@ -188,8 +183,7 @@ impl Organizations {
 
     /// Whether it is being deleted.
     pub fn is_ending(&self, name: &str) -> bool {
-        let found = self.objects.get().and_then(|objects| objects.find(|object| object.name_any() == name));
-        found.is_some_and(|object| object.metadata.deletion_timestamp.is_some())
+        self.object(name).is_some_and(|object| object.metadata.deletion_timestamp.is_some())
     }
 
     /// Whether not even the operator's own records may be settled: nobody knows yet whose they are.

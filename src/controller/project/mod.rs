@@ -162,7 +162,7 @@ async fn pass(context: &Context, object: &ComposioProject, facts: &mut Facts) ->
         };
         let organization = context.organization(&desired.organization)?;
         let (begun, now) = (BootInstant::now(), organization.client.server_now());
-        let known = Known { bound_to, settings_interval: organization.settings_interval() };
+        let known = Known { bound_to, settings_interval: organization.settings_interval };
         let gathered =
             gather::gather(context, begun, now, &desired, &done, known, std::mem::take(&mut kept)).await?;
         facts.saw(&desired, &gathered.world);
