@@ -100,16 +100,8 @@ fn status(
     facts: &Facts,
     outcome: &Outcome,
 ) -> Option<ComposioProjectStatus> {
-    let ready = status::find(&before.conditions, "Ready").filter(|ready| ready.status == "True");
-    let was_ready = ready
-        .filter(|_| {
-            facts
-                .secret
-                .as_ref()
-                .is_none_or(|secret| matches!(secret, SecretView::Ours { has_key: true, .. }))
-        })
-        .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
-    let now = conditions(outcome, was_ready, secret_known(facts, outcome), settings_known(facts, outcome))?;
+    let last = last_ready(before, facts);
+    let now = conditions(outcome, last, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let generation = object.metadata.generation;
     let mut conditions = status::api_conditions(&before.conditions, &now, generation);
     // What was not looked at in this pass stays as it was.
@@ -156,6 +148,19 @@ fn status(
         }
     }
     Some(after)
+}
+
+/// The last Ready, where it may stay: true for a published key, or false because the project is missing.
+fn last_ready(before: &ComposioProjectStatus, facts: &Facts) -> Known {
+    let (ready, missing) = (status::find(&before.conditions, "Ready")?, Reason::ProjectMissing);
+    let has_key = |secret: &SecretView| matches!(secret, SecretView::Ours { has_key: true, .. });
+    match ready.status == "True" {
+        true if facts.secret.as_ref().is_none_or(has_key) => {
+            Some((true, reason_of(&ready.reason), ready.message.clone()))
+        }
+        false if ready.reason == missing.as_str() => Some((false, missing, ready.message.clone())),
+        _ => None,
+    }
 }
 
 /// A `Ready=True` is about one of these two.
