@@ -108,6 +108,7 @@ pub struct Client {
     budget: SharedBudget,
     lead: Lead,
     lane: Lane,
+    goes_on: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
 }
 
 struct Inner {
@@ -148,7 +149,7 @@ impl Client {
             .build()?;
         let clock = ServerClock::default();
         let inner = Arc::new(Inner { http, base, roots, limits, metrics, clock, connecting });
-        Ok(Self { inner, budget, lead: Lead::always(), lane: Lane::Work })
+        Ok(Self { inner, budget, lead: Lead::always(), lane: Lane::Work, goes_on: None })
     }
 
     /// The same, sending only while `lead` is held, and a mutation only if its whole deadline is left on it.
@@ -161,6 +162,12 @@ impl Client {
     #[must_use]
     pub fn in_lane(&self, lane: Lane) -> Self {
         Self { lane, ..self.clone() }
+    }
+
+    /// The same, sending only while `goes_on` says so: a walk of many pages may outlast what it is for.
+    #[must_use]
+    pub fn only_while(&self, goes_on: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { goes_on: Some(Arc::new(goes_on)), ..self.clone() }
     }
 
     /// What its calls are for.
@@ -270,6 +277,9 @@ impl Client {
         }
         if !self.lead.is_held_for(lead_needed) {
             return Err(CallError::NotSent("this process does not lead, or not for long enough".to_owned()));
+        }
+        if self.goes_on.as_ref().is_some_and(|goes_on| !goes_on()) {
+            return Err(CallError::NotSent("the organization has changed meanwhile".to_owned()));
         }
         self.within(deadline, self.exchange(builder, request_id)).await
     }

@@ -57,8 +57,17 @@ impl Sweep {
 }
 
 /// See the module. Of one organization, and one key.
-#[derive(Default)]
-pub struct Fleet(Mutex<State>);
+pub struct Fleet {
+    /// When this process came to know of it.
+    born: BootInstant,
+    state: Mutex<State>,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self { born: BootInstant::now(), state: Mutex::default() }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -75,7 +84,12 @@ struct State {
 
 impl Fleet {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long this process has known of it.
+    pub fn age(&self) -> Duration {
+        self.born.elapsed()
     }
 
     /// The last sweep that has ended well.

@@ -149,14 +149,16 @@ async fn reconcile(
         }
         let (reason, detail, id, after) = match verdict {
             Verdict::Keep(left) => return Action::requeue(left),
-            Verdict::Ready(organization, _) => {
-                let id = organization.id.as_ref().map(ToString::to_string);
+            Verdict::Ready(organization, seen) => {
+                let (id, organization) =
+                    (organization.id.as_ref().map(ToString::to_string), Arc::new(*organization));
                 context.failures.forget(&uid);
-                context.organizations.budgets.shut_breaker(&name);
-                let was_lost = organization.client.budget().contact_restored();
-                let organization = Arc::new(*organization);
-                if context.organizations.set(&name, uid, State::Ready(organization.clone())) || was_lost {
-                    became_ready(&name);
+                let is_proven = !matches!(seen, Seen::Unasked);
+                match context.organizations.accept(uid, organization.clone(), is_proven) {
+                    Some(true) => became_ready(&name),
+                    Some(false) => {}
+                    // Work was refused during the pass: the next one tells of that.
+                    None => return Action::requeue(Duration::from_secs(1)),
                 }
                 // Calls may be made all the same, and its projects go on.
                 let vanished = held.iter().find(|held| held.kind == HeldKind::FleetVanished);
@@ -166,11 +168,11 @@ async fn reconcile(
                 (reason, detail, id, Some(keep_sweeping(&context, &object, &organization)))
             }
             Verdict::Not(reason, detail, after) => {
-                context.organizations.set(&name, uid, State::NotReady(reason));
+                context.organizations.refuse(&name, uid, reason);
                 (reason, detail, None, after)
             }
             Verdict::Refused(reason, detail, key) => {
-                context.organizations.set(&name, uid, State::NotReady(reason));
+                context.organizations.refuse(&name, uid, reason);
                 let left = context.organizations.budgets.open_breaker(&name, &key, reason, &detail);
                 (reason, detail, None, Some(left))
             }
@@ -315,9 +317,11 @@ async fn probe(
     let is_ready = matches!(context.organizations.get(&name), Some(State::Ready(_)));
     let proven = known.as_ref().filter(|known| is_ready && known.key.is(&key));
     let proven = proven.filter(|known| known.client.is_like(&client));
-    let probed = match proven.filter(|_| !is_due) {
-        Some(_) => None,
-        None => Some(probing(&client, is_ready).probe(&key).await),
+    let probed = if is_due || proven.is_none() {
+        context.organizations.probed(object);
+        Some(probing(&client, is_ready).probe(&key).await)
+    } else {
+        None
     };
     let seen = match probed {
         None => Seen::Unasked,

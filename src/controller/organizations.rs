@@ -97,8 +97,35 @@ fn open(organization: &Organization, waiter: &str) -> (Reach, Option<Arc<Organiz
     (room.urgent.map_or(Reach::Open, Reach::Paused), Some(Arc::new(urgent)))
 }
 
+/// Takes a new state over; returns whether its projects should look again.
+fn set(all: &mut HashMap<String, Known>, name: &str, uid: String, state: State) -> bool {
+    // What a pass of one that was deleted meanwhile has left says nothing about the one that was made again.
+    let before = all.remove(name).filter(|known| known.uid == uid);
+    let changes = match (&state, before.as_ref().map(|known| &known.state)) {
+        (State::Ready(now), Some(State::Ready(before))) => {
+            let all = |known: &Organization| {
+                (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
+            };
+            (&now.defaults, &now.selector, now.client.base_url(), all(now))
+                != (&before.defaults, &before.selector, before.client.base_url(), all(before))
+        }
+        (State::Ready(_), _) => true,
+        _ => false,
+    };
+    let last = match &state {
+        State::Ready(now) => Some(now.clone()),
+        _ => before.and_then(|known| known.last),
+    };
+    all.insert(name.to_owned(), Known { uid, state, last });
+    changes
+}
+
 /// What a person can ask for: the spec's generation, and the value of the annotation.
 type Asked = (Option<i64>, Option<String>);
+
+fn asked_of(object: &ComposioOrganization) -> Asked {
+    (object.metadata.generation, object.annotations().get(RECONCILE_ANNOTATION).cloned())
+}
 
 /// All organizations of this process.
 #[derive(Default)]
@@ -106,7 +133,7 @@ pub struct Organizations {
     known: RwLock<HashMap<String, Known>>,
     /// Budget and breaker of each.
     pub budgets: Budgets,
-    /// By UID: generation and request of the last look.
+    /// By UID: generation and request of the last probe.
     asked: Mutex<HashMap<String, Asked>>,
     objects: OnceLock<Store<ComposioOrganization>>,
 }
@@ -141,11 +168,16 @@ impl Organizations {
         }))
     }
 
-    /// Whether this look is the first one with this spec and this request for a look.
+    /// Whether no probe was sent yet with this spec and this request for a look.
     pub fn is_asked(&self, object: &ComposioOrganization) -> bool {
-        let now = (object.metadata.generation, object.annotations().get(RECONCILE_ANNOTATION).cloned());
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(&object.uid().unwrap_or_default()) != Some(&asked_of(object))
+    }
+
+    /// A probe is sent, and what a person has asked for is done.
+    pub fn probed(&self, object: &ComposioOrganization) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(object.uid().unwrap_or_default(), now.clone()).is_none_or(|before| before != now)
+        asked.insert(object.uid().unwrap_or_default(), asked_of(object));
     }
 
     /// What the deletion of the resource of this UID may do. A missing key Secret does not stop them as long as this process remembers the key: it often
@@ -231,29 +263,28 @@ impl Organizations {
         Capabilities::hinted(status).settings.get()
     }
 
-    /// Takes a new state over; returns whether its projects should look again: calls have become possible, or what
-    /// applies to them has changed.
-    pub fn set(&self, name: &str, uid: String, state: State) -> bool {
+    /// Calls may not be made.
+    pub fn refuse(&self, name: &str, uid: String, reason: Reason) {
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // What a pass of one that was deleted meanwhile has left says nothing about the one that was made again.
-        let before = all.remove(name).filter(|known| known.uid == uid);
-        let changes = match (&state, before.as_ref().map(|known| &known.state)) {
-            (State::Ready(now), Some(State::Ready(before))) => {
-                let all = |known: &Organization| {
-                    (known.id.clone(), known.is_identified, known.deletions_per_hour, known.permits.clone())
-                };
-                (&now.defaults, &now.selector, now.client.base_url(), all(now))
-                    != (&before.defaults, &before.selector, before.client.base_url(), all(before))
-            }
-            (State::Ready(_), _) => true,
-            _ => false,
-        };
-        let last = match &state {
-            State::Ready(now) => Some(now.clone()),
-            _ => before.and_then(|known| known.last),
-        };
-        all.insert(name.to_owned(), Known { uid, state, last });
-        changes
+        set(&mut all, name, uid, State::NotReady(reason));
+    }
+
+    /// Calls may be made; returns whether its projects should look again: they have become possible, or what applies to
+    /// them has changed. Only an answer of Composio, `is_proven`, overrules what work has met since the pass began: without
+    /// one, `None` means that calls are not possible any more.
+    pub fn accept(&self, uid: String, organization: Arc<Organization>, is_proven: bool) -> Option<bool> {
+        let (name, budget) = (organization.name.clone(), organization.client.budget().clone());
+        let was_lost = is_proven && budget.contact_restored();
+        if is_proven {
+            self.budgets.shut_breaker(&name);
+        }
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let is_ready = |known: &Known| known.uid == uid && matches!(known.state, State::Ready(_));
+        let is_ready = all.get(&name).is_some_and(is_ready);
+        if !is_proven && (!is_ready || budget.has_lost_contact()) {
+            return None;
+        }
+        Some(set(&mut all, &name, uid, State::Ready(organization)) || was_lost)
     }
 
     /// Forgets a ComposioOrganization that was deleted.

@@ -22,14 +22,14 @@ use super::ledger::{
     CLAIMS, ORGANIZATION_LABEL, OWNER_NAME_ANNOTATION, OWNER_NAMESPACE_LABEL, OWNER_UID_ANNOTATION,
     PHASE_LABEL, PROJECT_ID_ANNOTATION,
 };
-use super::organizations::Organization;
+use super::organizations::{Organization, State};
 use crate::composio::BootInstant;
 use crate::crd::{ComposioOrganization, ComposioOrganizationStatus, ProjectCounts, UnmanagedStatus};
 use crate::domain::budget::Lane;
 use crate::domain::claim::Phase;
 use crate::domain::failure::Failure;
 use crate::domain::fleet::{Absent, Claimed, Counts, Listed, Mark, Owner, Unmanaged, compare, withheld};
-use crate::domain::ids::ProjectId;
+use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::reason::Reason;
 
 /// Longest time of one sweep. One that hangs, or panics, must not be the last.
@@ -72,20 +72,36 @@ pub(super) fn keep_sweeping(
 fn due(context: &Context, object: &ComposioOrganization, fleet: &Fleet) -> Duration {
     let interval = context.sweep_interval;
     let spread = Mark::of(&object.uid().unwrap_or_default()).fraction();
-    let stated = object.status.as_ref().and_then(|status| status.last_sweep_time.as_ref()).map(|time| time.0);
-    let (since, distance) = match fleet.latest().map(|latest| latest.time).or(stated) {
-        Some(last) => (last, interval.mul_f64(1.0 - spread / 10.0)),
-        None => (object.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |born| born.0), interval / 10),
+    let distance = interval.mul_f64(1.0 - spread / 10.0);
+    let stated = object.status.as_ref().and_then(|status| status.last_sweep_time.as_ref());
+    // What the clock of another process or machine has said may be in the future: it was before this process knew of it.
+    let passed = |since: Option<&Time>| {
+        let since = since.map_or(Timestamp::UNIX_EPOCH, |since| since.0);
+        Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default().max(fleet.age())
     };
-    let passed = Timestamp::now().duration_since(since).max(SignedDuration::ZERO);
-    distance.saturating_sub(Duration::try_from(passed).unwrap_or_default())
+    let (passed, distance) = match (fleet.latest(), stated) {
+        (Some(latest), _) => (latest.begun.elapsed(), distance),
+        (None, Some(stated)) => (passed(Some(stated)), distance),
+        (None, None) => (passed(object.creation_timestamp().as_ref()), interval / 10),
+    };
+    distance.saturating_sub(passed)
 }
 
 impl Context {
-    /// A sweep has asked for everybody within the interval, so that no probe is needed.
+    /// A sweep has asked for everybody within the interval, so that no probe is needed. An empty list has not shown whose it
+    /// is, which the first project does.
     pub(super) fn is_swept(&self, name: &str) -> bool {
         let longest = self.sweep_interval.mul_f64(1.2);
-        self.organizations.last(name).is_some_and(|known| known.fleet.vouches(longest))
+        let last = self.organizations.last(name);
+        last.is_some_and(|known| known.id.is_some() && known.fleet.vouches(longest))
+    }
+
+    /// The organization as it is now, if calls may still be made with the key that it was swept with.
+    fn still(&self, swept: &Organization) -> Option<Arc<Organization>> {
+        match self.organizations.get(&swept.name) {
+            Some(State::Ready(now)) if Arc::ptr_eq(&now.fleet, &swept.fleet) => Some(now),
+            _ => None,
+        }
     }
 
     /// The status `before`, with what the last sweep has shown.
@@ -161,7 +177,7 @@ impl Context {
 }
 
 /// Claims, then the list, then what is absent once more in the claims.
-async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, Failure> {
+async fn sweep(context: &Arc<Context>, organization: &Arc<Organization>) -> Result<Sweep, Failure> {
     let (begun, time) = (BootInstant::now(), Timestamp::now());
     let owners = context.owners()?;
     let reading = |error: kube::Error| failure("reading the claims", &error);
@@ -172,10 +188,13 @@ async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, 
     let marks: HashSet<Mark> = claims.iter().map(|claim: &Claimed| claim.project).collect();
     context.absences.keep(|id| marks.contains(&Mark::of(id.as_str())));
     drop(marks);
-    let listing =
-        organization.listed_by(&organization.client.in_lane(Lane::Observe), BootInstant::now()).await;
+    let (asked, of) = (context.clone(), organization.clone());
+    let client = organization.client.in_lane(Lane::Observe).only_while(move || asked.still(&of).is_some());
+    let listing = organization.listed_by(&client, BootInstant::now()).await;
     let listing = listing.map_err(|error| context.call_failure(organization, error))?;
-    let is_shown = listing.organization_id.is_some() && listing.organization_id == organization.id;
+    // The first project may have shown the id meanwhile.
+    let id = still_id(context, organization)?;
+    let is_shown = listing.organization_id.is_some() && listing.organization_id == id;
     if !is_shown && claims.iter().any(|claim| claim.is_of_organization) {
         return Err(Failure::transient("the list has not shown whose it is, so that it proves nothing"));
     }
@@ -190,6 +209,7 @@ async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, 
     let census = compare(&claims, listed, young);
     drop(claims);
     let absent = context.still_absent(organization, &owners, &census.absent).await.map_err(reading)?;
+    still_id(context, organization)?;
     let confirmed = context.confirmed_vanished(&organization.name, &absent).await?;
     let withheld = withheld(&absent, census.counts.managed, &confirmed);
     if !absent.is_empty() {
@@ -205,6 +225,14 @@ async fn sweep(context: &Context, organization: &Organization) -> Result<Sweep, 
         absent,
         withheld,
     })
+}
+
+/// The id that the key has shown by now. A list of an organization that was suspended or stopped during the walk, or has
+/// another key, decides nothing.
+fn still_id(context: &Context, swept: &Organization) -> Result<Option<OrganizationId>, Failure> {
+    let still =
+        context.still(swept).ok_or_else(|| Failure::transient("the organization has changed meanwhile"))?;
+    Ok(still.id.clone())
 }
 
 /// A claim with a project, as a judgement wants it.

@@ -72,13 +72,25 @@ impl Outcome {
             Outcome::Step(_) => false,
         }
     }
+
+    /// Says nothing of whether the project is there, so that one which was reported missing stays so. Sweeps count on it:
+    /// what they know already is no news, also after an outage and a restart.
+    fn keeps_missing(&self) -> bool {
+        match self {
+            Outcome::Failed(failure, _) => matches!(failure.class, Class::Conflict | Class::Transient),
+            Outcome::Step(Step::Wait(reason, ..)) => {
+                matches!(reason, Reason::Throttled | Reason::OrganizationNotReady)
+            }
+            Outcome::Step(_) => false,
+        }
+    }
 }
 
 /// What the status says before a pass ends.
 #[derive(Debug, Clone, Default)]
 pub struct Last {
-    /// Reason and message of `Ready` where it was true for a published, current key.
-    pub ready: Option<(Reason, String)>,
+    /// The last `Ready` where it may stay: it was true for a published, current key, or the project was missing.
+    pub ready: Known,
     /// It stalls, for the present spec.
     pub is_stalled: bool,
 }
@@ -86,13 +98,17 @@ pub struct Last {
 /// The conditions after a pass, in a fixed order. `None`: leave everything as it is.
 pub fn conditions(outcome: &Outcome, last: Last, secret: Known, settings: Known) -> Option<Vec<Condition>> {
     let (reason, detail) = outcome.reason()?;
-    let Last { ready: was_ready, is_stalled } = last;
+    let Last { ready, is_stalled } = last;
     // A look that there was no room for has shown nothing new of what a person has to do.
     if is_stalled && matches!(outcome, Outcome::Step(Step::Wait(Reason::Throttled, ..))) {
         return None;
     }
     let message = reason.message(detail);
-    let keeps_ready = was_ready.is_some() && outcome.keeps_ready();
+    let kept = ready.filter(|(was_ready, ..)| match was_ready {
+        true => outcome.keeps_ready(),
+        false => outcome.keeps_missing(),
+    });
+    let keeps_ready = matches!(kept, Some((true, ..)));
     if keeps_ready
         && matches!(outcome, Outcome::Failed(failure, _) if failure.reason == Reason::TransientFailure)
     {
@@ -104,8 +120,8 @@ pub fn conditions(outcome: &Outcome, last: Last, secret: Known, settings: Known)
         condition("Ready", true, Reason::Reconciled, message.clone())
     } else if keeps_ready && reason == Reason::Suspended {
         condition("Ready", true, reason, message.clone())
-    } else if let Some((was, words)) = was_ready.filter(|_| keeps_ready) {
-        condition("Ready", true, was, words)
+    } else if let Some((status, was, words)) = kept {
+        condition("Ready", status, was, words)
     } else {
         condition("Ready", false, reason, message.clone())
     };
@@ -128,11 +144,11 @@ mod tests {
     use super::*;
 
     #[expect(clippy::unnecessary_wraps, reason = "it stands where the last Ready is given")]
-    fn ready() -> Option<(Reason, String)> {
-        Some((Reason::Reconciled, "fine".to_owned()))
+    fn ready() -> Known {
+        Some((true, Reason::Reconciled, "fine".to_owned()))
     }
 
-    fn last(ready: Option<(Reason, String)>) -> Last {
+    fn last(ready: Known) -> Last {
         Last { ready, is_stalled: false }
     }
 
@@ -143,8 +159,8 @@ mod tests {
         assert_eq!(kinds(&waits, None), [("Ready", false), ("Reconciling", true)]);
     }
 
-    fn kinds(outcome: &Outcome, was_ready: Option<(Reason, String)>) -> Vec<(&'static str, bool)> {
-        let all = conditions(outcome, last(was_ready), None, None).unwrap_or_default();
+    fn kinds(outcome: &Outcome, ready: Known) -> Vec<(&'static str, bool)> {
+        let all = conditions(outcome, last(ready), None, None).unwrap_or_default();
         all.into_iter().map(|condition| (condition.kind, condition.status)).collect()
     }
 
@@ -171,6 +187,30 @@ mod tests {
         let outcome = Outcome::Step(Step::Wait(Reason::Suspended, String::new(), Duration::ZERO));
         assert_eq!(kinds(&outcome, ready()), [("Ready", true)]);
         assert_eq!(kinds(&outcome, None), [("Ready", false)]);
+    }
+
+    #[test]
+    fn a_missing_project_stays_so_while_nobody_can_look_for_it() {
+        let missing = || Some((false, Reason::ProjectMissing, "gone".to_owned()));
+        let reason = |outcome: &Outcome| {
+            conditions(outcome, last(missing()), None, None)
+                .unwrap()
+                .into_iter()
+                .map(|known| known.reason)
+                .next()
+        };
+        let wait = |reason| Outcome::Step(Step::Wait(reason, String::new(), Duration::ZERO));
+        let failed = |reason| Outcome::Failed(Failure { reason, ..Failure::transient("reset") }, 9);
+        for why in [Reason::OrganizationNotReady, Reason::Throttled] {
+            assert_eq!(reason(&wait(why)), Some(Reason::ProjectMissing));
+        }
+        for why in [Reason::OrganizationNotReady, Reason::TransientFailure, Reason::Throttled] {
+            assert_eq!(reason(&failed(why)), Some(Reason::ProjectMissing));
+            assert_eq!(kinds(&failed(why), missing()), [("Ready", false), ("Reconciling", true)]);
+        }
+        let stall = Outcome::Step(Step::Stall(Reason::NameTaken, "x".into()));
+        assert_eq!(reason(&stall), Some(Reason::NameTaken));
+        assert_eq!(reason(&Outcome::Step(Step::Done)), Some(Reason::Reconciled));
     }
 
     #[test]

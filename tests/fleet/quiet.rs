@@ -1,10 +1,13 @@
 //! A restart is no reason for a sweep.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::json;
 use testbed::eventually::eventually;
-use testbed::world::PATIENCE;
+use testbed::world::{PATIENCE, World};
 
-use crate::scene::{looked_at, ready, status, walks, world_swept_every};
+use crate::scene::{last_swept, looked_at, ready, status, third_party, walks, world_swept_every};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_the_next_sweep_comes_when_it_is_due_and_not_before() {
@@ -44,5 +47,20 @@ async fn a_sweep_that_fails_is_followed_by_a_probe_which_tells_why() {
     })
     .await;
     world.ready("shop").await;
+    world.finish(&[&other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_sweep_in_the_future_does_not_put_the_next_one_off() {
+    let mut world = World::without_operator().await;
+    let other = third_party(&world, "other");
+    last_swept(&world, "2100-01-01T00:00:00Z").await;
+    world.sweep_interval = Duration::from_secs(2);
+    world.start_operator().await;
+    let now = Timestamp::now();
+    status(&world, "it is swept", |status| {
+        status.last_sweep_time.as_ref().is_some_and(|time| time.0.duration_since(now).as_hours() < 24)
+    })
+    .await;
     world.finish(&[&other]).await;
 }

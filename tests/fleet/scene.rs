@@ -20,6 +20,12 @@ pub(crate) async fn world_swept_every(seconds: u64) -> (World, String) {
     (world, other)
 }
 
+/// Says in the name of an earlier operator when the organization was swept last.
+pub(crate) async fn last_swept(world: &World, time: &str) {
+    let patch = Patch::Merge(json!({"status": {"lastSweepTime": time}}));
+    organizations(world).patch_status("default", &PatchParams::default(), &patch).await.unwrap();
+}
+
 /// A project that somebody else makes.
 pub(crate) fn third_party(world: &World, name: &str) -> String {
     world.control.create_project(&world.organization.id, ThirdPartyProject::named(name)).id

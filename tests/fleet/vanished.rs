@@ -1,12 +1,15 @@
 //! Too many projects vanish at once: nothing follows from it before an administrator has confirmed it.
 
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use testbed::emulator::{Lie, Operation, OrganizationOptions, ThirdPartyProject};
+use testbed::emulator::{Fault, FaultRule, Lie, Operation, OrganizationOptions, Point, ThirdPartyProject};
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::{confirm, held, id, looked_at, mutations, ready, status, swept, world_swept_every};
+use crate::scene::{
+    confirm, held, id, looked_at, mutations, organizations, ready, status, swept, third_party,
+    world_swept_every,
+};
 
 const NAMES: [&str; 6] = ["shop-1", "shop-2", "shop-3", "shop-4", "shop-5", "shop-6"];
 
@@ -127,4 +130,71 @@ async fn with_another_organizations_key_no_sweep_judges_anything() {
     assert_eq!(mutations(&world), sent);
     assert_eq!(world.control.count(&strange.id, Operation::Create), 0);
     world.finish(&[&other, &theirs.id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_reported_missing_one_by_one_has_not_vanished_together_after_an_outage_and_a_restart() {
+    let (mut world, other) = world_swept_every(2).await;
+    let ids = ready(&world, &NAMES, json!({})).await;
+    for count in [3, 4] {
+        conceal(&world, &ids[..count]);
+        for name in &NAMES[..count] {
+            world.not_ready(name, "ProjectMissing").await;
+        }
+    }
+    world.control.revoke_organization_key(&world.organization.key);
+    world.organization_reaches("default", "False", "KeyInvalid").await;
+    for name in &NAMES[..4] {
+        looked_at(&world, name).await;
+        world.reaches(&world.namespace, name, "Reconciling", "True", "OrganizationNotReady").await;
+    }
+    world.stop_operator().await;
+    world.start_operator().await;
+    let key = world.control.add_organization_key(&world.organization.id);
+    world.set_organization_key("default", &key).await;
+    world.organization_ready("default").await;
+    swept(&world, 2).await;
+    let now = status(&world, "it is swept", |status| status.last_sweep_time.is_some()).await;
+    assert!(now.held.is_empty(), "{:?}", now.held);
+    for name in &NAMES[..4] {
+        world.not_ready(name, "ProjectMissing").await;
+    }
+    reveal(&world, &ids);
+    for name in &NAMES {
+        world.poke(name).await;
+        world.ready(name).await;
+    }
+    world.finish(&[&other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_ends_between_two_pages_when_its_organization_is_suspended_and_decides_nothing() {
+    let (world, other) = world_swept_every(2).await;
+    ready(&world, &["shop"], json!({})).await;
+    let crowd: Vec<String> = (0..120).map(|number| third_party(&world, &format!("crowd-{number}"))).collect();
+    let gate = world.control.gate("first page");
+    let hold = Fault::Hold { point: Point::AfterCommit, gate: gate.name().to_owned() };
+    let rule = FaultRule::new(hold).organization(&world.organization.id).operation(Operation::List).times(1);
+    world.control.inject(rule);
+    tokio::time::timeout(PATIENCE, gate.arrived(1)).await.unwrap();
+    let mark = world.control.mark();
+    let suspend = async |suspend: bool| {
+        let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+        organizations(&world).patch("default", &PatchParams::default(), &patch).await.unwrap();
+    };
+    suspend(true).await;
+    world.organization_reaches("default", "True", "Suspended").await;
+    gate.open();
+    eventually("the sweep has ended", PATIENCE, async || {
+        let metrics = world.metrics().await;
+        let ended = metrics.lines().any(|line| line.contains("sweeps_total{outcome=\"Failed\"}"));
+        ended.then_some(()).ok_or_else(|| "it has not".to_owned())
+    })
+    .await;
+    let calls = world.control.journal_since(mark);
+    assert!(!calls.iter().any(|call| call.path.contains("cursor=")), "{calls:#?}");
+    suspend(false).await;
+    world.organization_ready("default").await;
+    let foreign: Vec<&str> = crowd.iter().chain([&other]).map(String::as_str).collect();
+    world.finish(&foreign).await;
 }

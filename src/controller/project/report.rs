@@ -100,19 +100,10 @@ fn status(
     facts: &Facts,
     outcome: &Outcome,
 ) -> Option<ComposioProjectStatus> {
-    let ready = status::find(&before.conditions, "Ready").filter(|ready| ready.status == "True");
-    let was_ready = ready
-        .filter(|_| {
-            facts
-                .secret
-                .as_ref()
-                .is_none_or(|secret| matches!(secret, SecretView::Ours { has_key: true, .. }))
-        })
-        .map(|ready| (reason_of(&ready.reason), ready.message.clone()));
     let generation = object.metadata.generation;
     let is_stalled = before.observed_generation == generation
         && status::find(&before.conditions, "Stalled").is_some_and(|stalled| stalled.status == "True");
-    let last = Last { ready: was_ready, is_stalled };
+    let last = Last { ready: last_ready(before, facts), is_stalled };
     let now = conditions(outcome, last, secret_known(facts, outcome), settings_known(facts, outcome))?;
     let mut conditions = status::api_conditions(&before.conditions, &now, generation);
     // What was not looked at in this pass stays as it was.
@@ -159,6 +150,19 @@ fn status(
         }
     }
     Some(after)
+}
+
+/// The last Ready, where it may stay: true for a published key, or false because the project is missing.
+fn last_ready(before: &ComposioProjectStatus, facts: &Facts) -> Known {
+    let (ready, missing) = (status::find(&before.conditions, "Ready")?, Reason::ProjectMissing);
+    let has_key = |secret: &SecretView| matches!(secret, SecretView::Ours { has_key: true, .. });
+    match ready.status == "True" {
+        true if facts.secret.as_ref().is_none_or(has_key) => {
+            Some((true, reason_of(&ready.reason), ready.message.clone()))
+        }
+        false if ready.reason == missing.as_str() => Some((false, missing, ready.message.clone())),
+        _ => None,
+    }
 }
 
 /// A `Ready=True` is about one of these two.

@@ -85,7 +85,7 @@ fn judged(desired: &Desired, vacant: &Claim, adopt: &Adopt, candidate: &Candidat
         return Ok(Step::Wait(Reason::AdoptionDenied, format!("{id}: {words}"), LOOK_FOR_SECRET));
     }
     let is_named = permit.names(id);
-    let has_name = |project: &&Seen| project.has_name || is_named;
+    let has_name = |project: &&Seen| project.id == *id && (project.has_name || is_named);
     let project = candidate.project.as_ref().filter(has_name);
     // An administrator who named the project may be told what is wrong with it; so may whoever was granted its name.
     let may_know = is_named || (permit.grants(Some(id)) && project.is_some());
