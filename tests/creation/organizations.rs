@@ -34,7 +34,8 @@ async fn a_new_organization_key_is_picked_up_without_a_restart() {
     world.set_organization_key("default", &new).await;
     world.organization_ready("default").await;
     world.ready("after").await;
-    assert_eq!(creations, 2, "the revoked key was used for more than the one call that found it revoked");
+    // None where a probe has found it out before.
+    assert!(creations <= 2, "the revoked key was used for {} calls after one had found it revoked", creations - 2);
     world.finish(&[]).await;
 }
 
