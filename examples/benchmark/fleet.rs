@@ -90,6 +90,10 @@ async fn grow(
     let restarted = memory(&operator.child)?;
     let idle = idle(&operator, size.idle).await?;
     let mut figures = Vec::new();
+    if from == 0 {
+        let name = format!("ready after the start, with {to} projects");
+        figures.push(Figure::at_most(name, 1.0, ready.as_secs_f64(), "s"));
+    }
     if is_last {
         figures.push(
             Figure::at_most(
@@ -114,9 +118,8 @@ async fn grow(
             ),
         );
         figures.push(
-            Figure::at_most(
-                format!("ready after the start, with {to} projects"),
-                1.0,
+            Figure::plain(
+                format!("ready after the start, with {to} projects to fill the caches with"),
                 ready.as_secs_f64(),
                 "s",
             )

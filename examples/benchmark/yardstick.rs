@@ -1,11 +1,12 @@
 //! The yardstick: the smallest possible client that writes what the operator writes, with the same library, as many at once,
-//! in the same sizes. It takes what the operator has written as its model, and decides, checks and remembers nothing.
+//! in the same sizes. It takes what the operator has written as its model, and decides, checks and remembers nothing. To tell
+//! what looks cost, it can make those of the operator as well.
 
 use anyhow::Context as _;
 use composio_operator::crd::ComposioProject;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -50,13 +51,19 @@ fn metadata(like: &ObjectMeta, name: &str) -> ObjectMeta {
     ObjectMeta { name: Some(name.to_owned()), labels, annotations, ..ObjectMeta::default() }
 }
 
-/// Makes all projects of a namespace Ready.
-pub(crate) async fn create(stage: &Stage, model: &Model, namespace: &str, step: &Step) -> anyhow::Result<()> {
+/// Makes all projects of a namespace Ready; `looks`: reads what the operator reads, too.
+pub(crate) async fn create(
+    stage: &Stage,
+    model: &Model,
+    namespace: &str,
+    looks: bool,
+    step: &Step,
+) -> anyhow::Result<()> {
     let api: Api<ComposioProject> = Api::namespaced(stage.client.clone(), namespace);
     let projects = api.list(&ListParams::default()).await?.items;
     let http = reqwest::Client::builder().no_proxy().build()?;
     let one = async |project: ComposioProject| {
-        let done = one(stage, model, &http, &project).await;
+        let done = one(stage, model, &http, &project, looks).await;
         step.one_more();
         done
     };
@@ -68,6 +75,7 @@ async fn one(
     model: &Model,
     http: &reqwest::Client,
     project: &ComposioProject,
+    looks: bool,
 ) -> anyhow::Result<()> {
     let (name, namespace) = (project.name_any(), project.namespace().unwrap_or_default());
     let post = PostParams::default();
@@ -78,6 +86,14 @@ async fn one(
         data: model.claim.data.clone(),
         ..Secret::default()
     };
+    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), &namespace);
+    let projects: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
+    if looks {
+        claims.get_opt(&claim.name_any()).await?;
+        secrets.get_opt(&name).await?;
+        Api::<Namespace>::all(stage.client.clone()).get_metadata(&namespace).await?;
+        projects.get(&name).await?;
+    }
     let key = claim.data.as_mut().and_then(|data| data.remove("apiKey")).unwrap_or_default();
     let written = claims.create(&post, &claim).await?;
 
@@ -97,7 +113,9 @@ async fn one(
     claim.metadata.uid = written.uid();
     claims.replace(&claim.name_any(), &post, &claim).await?;
 
-    let secrets: Api<Secret> = Api::namespaced(stage.client.clone(), &namespace);
+    if looks {
+        projects.get(&name).await?;
+    }
     let mut secret = Secret {
         metadata: metadata(&model.secret.metadata, &name),
         type_: model.secret.type_.clone(),
@@ -107,7 +125,6 @@ async fn one(
     secret.data.get_or_insert_default().insert("COMPOSIO_API_KEY".to_owned(), entry);
     secrets.create(&post, &secret).await?;
 
-    let projects: Api<ComposioProject> = Api::namespaced(stage.client.clone(), &namespace);
     let patch = json!({"metadata": {"uid": project.uid(), "resourceVersion": project.resource_version()},
         "status": model.status});
     projects.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;

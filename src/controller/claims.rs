@@ -20,7 +20,9 @@ use super::api_error::failure;
 use super::context::Context;
 use super::evidence;
 use super::guard::guarded;
-use super::ledger::{OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled};
+use super::ledger::{
+    OWNER_NAME_ANNOTATION, OWNER_NAMESPACE_LABEL, OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled,
+};
 use super::metrics::{Kind, PassOutcome};
 use crate::domain::claim::Record;
 use crate::domain::failure::{Class, Failure, backoff};
@@ -100,6 +102,10 @@ pub fn wake_owned_by(context: &Context, uid: &str) {
 
 async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Action, Infallible> {
     let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
+    // The end of its owner wakes it.
+    if has_owner(&context, &claim) {
+        return Ok(Action::requeue(Context::jittered(context.observe_interval)));
+    }
     Ok(match guarded(PASS_DEADLINE, pass(&context, &name)).await {
         Ok(after) => {
             context.failures.forget(&uid);
@@ -114,6 +120,13 @@ async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Actio
             Action::requeue(backoff(context.failures.count(&uid), Context::spread(), failure.retry_after))
         }
     })
+}
+
+/// Whether the caches have its owner: the pass of that looks after it.
+fn has_owner(context: &Context, claim: &ClaimMeta) -> bool {
+    let annotation = |name: &str| claim.annotations().get(name).map(String::as_str).unwrap_or_default();
+    let namespace = claim.labels().get(OWNER_NAMESPACE_LABEL).map(String::as_str).unwrap_or_default();
+    context.in_use.has(namespace, annotation(OWNER_NAME_ANNOTATION), annotation(OWNER_UID_ANNOTATION))
 }
 
 /// Settles one claim if its owner is gone; returns when to look again, where that is known.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use futures::FutureExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard};
@@ -50,6 +50,13 @@ impl InUse {
     /// How many projects an organization has; `None` until the caches are filled.
     pub fn projects_of(&self, organization: &str) -> Option<usize> {
         Some(self.all()?.filter(|project| project.organization() == organization).count())
+    }
+
+    /// Whether the caches have the resource of this UID.
+    pub fn has(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        let reference = ObjectRef::new(name).within(namespace);
+        let found = |store: &Store<CachedProject>| store.get(&reference)?.uid();
+        self.projects.get().into_iter().flatten().any(|store| found(store).as_deref() == Some(uid))
     }
 
     /// Whether this process watches a namespace.

@@ -57,11 +57,13 @@ fn readable<K: Resource<DynamicType = ()>>(
 }
 
 /// Puts what the watch tells into a cache, and passes on those objects for which a pass may be due. What the cache has had
-/// until then is all that it takes to know: kube's own filter would remember every object once more.
+/// until then is all that it takes to know: kube's own filter would remember every object once more. `gone` is told of an
+/// object that was deleted, when the cache does not have it any more.
 pub fn cached<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     reader: Store<K>,
     writer: Writer<K>,
+    gone: impl Fn(&K),
 ) -> impl Stream<Item = watcher::Result<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -83,7 +85,11 @@ where
             Ok(Event::Apply(object) | Event::InitApply(object)) => {
                 verdict.load(Ordering::Relaxed).then_some(Ok(object))
             }
-            Ok(Event::Delete(_) | Event::Init | Event::InitDone) => None,
+            Ok(Event::Delete(object)) => {
+                gone(&object);
+                None
+            }
+            Ok(Event::Init | Event::InitDone) => None,
             Err(error) => Some(Err(error)),
         })
     })
@@ -135,7 +141,9 @@ mod tests {
             Event::InitDone,
         ];
         let (reader, writer) = store();
-        let cached = cached(stream::iter(events.map(Ok)), reader.clone(), writer);
+        let gone =
+            |object: &ConfigMap| assert!(reader.get(&ObjectRef::from_obj(object)).is_none(), "it is there");
+        let cached = cached(stream::iter(events.map(Ok)), reader.clone(), writer, gone);
         let news: Vec<_> = cached.map(|object| object.unwrap().metadata).collect().await;
         let news: Vec<_> =
             news.iter().map(|meta| (meta.uid.as_deref().unwrap(), meta.generation.unwrap())).collect();

@@ -35,7 +35,11 @@ async fn a_new_organization_key_is_picked_up_without_a_restart() {
     world.organization_ready("default").await;
     world.ready("after").await;
     // None where a probe has found it out before.
-    assert!(creations <= 2, "the revoked key was used for {} calls after one had found it revoked", creations - 2);
+    assert!(
+        creations <= 2,
+        "the revoked key was used for {} calls after one had found it revoked",
+        creations - 2
+    );
     world.finish(&[]).await;
 }
 

@@ -24,7 +24,6 @@ use kube::core::DeserializeGuard;
 use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::watcher::Event;
 use kube::{Api, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span, warn};
@@ -65,12 +64,8 @@ pub fn controller(
 ) -> (Store<CachedProject>, impl Future<Output = ()>) {
     let (reader, writer) = store();
     let deletions = context.clone();
-    let events = watch::objects(api, CachedProject::bare).inspect(move |event| {
-        if let Ok(Event::Delete(object)) = event {
-            deleted(&deletions, object);
-        }
-    });
-    let changes = watch::cached(events, reader.clone(), writer);
+    let events = watch::objects(api, CachedProject::bare);
+    let changes = watch::cached(events, reader.clone(), writer, move |object| deleted(&deletions, object));
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(workers))
         .reconcile_on(wake.map(|project| project.into_kind_unchecked(())))
