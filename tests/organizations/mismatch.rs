@@ -1,15 +1,29 @@
 //! Which organization a ComposioOrganization stands for: pinned at first sight or by the spec.
 
 use composio_operator::crd::ComposioOrganization;
+use kube::ResourceExt;
 use kube::api::DeleteParams;
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::emulator::{Operation, OrganizationOptions, ThirdPartyProject};
-use testbed::world::World;
+use testbed::eventually::eventually;
+use testbed::world::{PATIENCE, World};
 
 use crate::scene::{looked_at, mutations, organizations};
 
 fn message(object: &ComposioOrganization) -> String {
     object.status.as_ref().unwrap().conditions[0].message.clone()
+}
+
+/// Adds another organization. Ages count in seconds, and within one the UIDs decide.
+async fn add_younger(world: &World, key: &str, spec: Value) {
+    let elder = organizations(world).get("default").await.unwrap();
+    let born = elder.creation_timestamp().unwrap().0.as_second();
+    eventually("the next second", PATIENCE, async || {
+        let now = jiff::Timestamp::now().as_second();
+        if now > born { Ok(()) } else { Err(format!("it is {now}")) }
+    })
+    .await;
+    world.add_organization("younger", key, spec).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +101,7 @@ async fn of_two_that_state_one_id_the_younger_stalls_also_before_there_is_a_proj
     world.start_operator().await;
     world.organization_ready("default").await;
     let second = world.control.add_organization_key(&id);
-    world.add_organization("younger", &second, json!({"organizationId": id})).await;
+    add_younger(&world, &second, json!({"organizationId": id})).await;
     let object = world.organization_reaches("younger", "False", "OrganizationMismatch").await;
     assert!(message(&object).contains("\"default\""), "{}", message(&object));
     world.apply("shop", json!({"organizationRef": {"name": "younger"}})).await;
@@ -105,7 +119,7 @@ async fn of_two_with_one_organization_the_younger_stalls_until_the_older_is_gone
     world.apply("shop", json!({})).await;
     world.ready("shop").await;
     let key = world.control.add_organization_key(&world.organization.id);
-    world.add_organization("younger", &key, json!({})).await;
+    add_younger(&world, &key, json!({})).await;
     let object = world.organization_reaches("younger", "False", "OrganizationMismatch").await;
     assert!(message(&object).contains("\"default\""), "{}", message(&object));
     looked_at(&world, "default").await;
