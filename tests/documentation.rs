@@ -20,10 +20,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// For people.
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "charts/composio-operator/README.md",
     "docs/behaviour.md",
     "docs/how-it-works.md",
     "docs/performance.md",
@@ -78,6 +79,54 @@ fn every_reason_is_explained() {
         row(&mut table, &[&format!("`{name}`"), reason.text(), remedy, stalls, scenario]);
     }
     assert_table("docs/reasons.md", &table);
+}
+
+#[test]
+fn every_value_of_the_chart_is_explained() {
+    let text = read("charts/composio-operator/values.yaml");
+    let defaults: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let mut table = String::new();
+    row(&mut table, &["Value", "Default", "Meaning"]);
+    row(&mut table, &["---"; 3]);
+    let explained = explained_values(&text);
+    for (path, meaning) in &explained {
+        let default = defaults.pointer(&format!("/{}", path.replace('.', "/"))).expect("a value");
+        row(&mut table, &[&format!("`{path}`"), &format!("`{default}`"), meaning]);
+    }
+    for leaf in leaves(&defaults, "") {
+        let is_under = |(path, _): &(String, String)| leaf == *path || leaf.starts_with(&format!("{path}."));
+        assert!(explained.iter().any(is_under), "{leaf} has no comment that begins with `# --`");
+    }
+    assert_table("charts/composio-operator/README.md", &table);
+}
+
+/// The values that a comment `# --` stands above, by their paths.
+fn explained_values(text: &str) -> Vec<(String, String)> {
+    let (mut stack, mut explained, mut meaning) = (Vec::<(usize, &str)>::new(), Vec::new(), String::new());
+    for line in text.lines() {
+        let (trimmed, indent) = (line.trim_start(), line.len() - line.trim_start().len());
+        if let Some(begin) = trimmed.strip_prefix("# -- ") {
+            begin.clone_into(&mut meaning);
+        } else if let Some(more) = trimmed.strip_prefix("# ").filter(|_| !meaning.is_empty()) {
+            meaning = format!("{meaning} {more}");
+        } else if let Some((key, _)) = trimmed.split_once(':').filter(|_| !trimmed.starts_with('#')) {
+            stack.retain(|(outer, _)| *outer < indent);
+            stack.push((indent, key));
+            let path: Vec<&str> = stack.iter().map(|(_, key)| *key).collect();
+            explained.extend((!meaning.is_empty()).then(|| (path.join("."), std::mem::take(&mut meaning))));
+        }
+    }
+    explained
+}
+
+/// Paths of everything that is not a mapping with members.
+fn leaves(value: &Value, path: &str) -> Vec<String> {
+    match value.as_object().filter(|members| !members.is_empty()) {
+        None => vec![path.trim_start_matches('.').to_owned()],
+        Some(members) => {
+            members.iter().flat_map(|(name, value)| leaves(value, &format!("{path}.{name}"))).collect()
+        }
+    }
 }
 
 /// Directories with scenarios on a real control plane, those first that speak of one thing only.

@@ -1,5 +1,5 @@
-//! The operator with `--watch-namespaces` and exactly the rights of `docs/rbac-namespaced.yaml`: Roles in its namespaces and
-//! none in the whole cluster, as a ServiceAccount with a real token.
+//! The operator with `--watch-namespaces` and exactly the rights that the chart grants then: Roles in its namespaces and none
+//! in the whole cluster, as a ServiceAccount with a real token.
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::Role;
@@ -11,7 +11,10 @@ use testbed::world::{PATIENCE, World};
 
 use crate::scene::{confirm, create_namespace, held, move_world};
 
-const MANIFEST: &str = include_str!("../../docs/rbac-namespaced.yaml");
+/// What the chart grants for one namespace of projects.
+async fn granted(world: &World, namespace: &str) -> Client {
+    world.granted(&[&format!("--set=watchNamespaces={{{namespace}}}")]).await
+}
 
 /// Starts an operator with Roles in the world's two namespaces, and returns its client.
 async fn start(world: &mut World) -> Client {
@@ -23,8 +26,7 @@ async fn start(world: &mut World) -> Client {
 
 /// The same with another namespace of projects.
 async fn start_watching(world: &mut World, namespace: &str) -> Client {
-    let restricted =
-        world.granted(&MANIFEST.replace("namespace: shop", &format!("namespace: {namespace}"))).await;
+    let restricted = granted(world, namespace).await;
     let mut settings = world.settings();
     settings.watch_namespaces = vec![namespace.to_owned()];
     let readiness = world.launch_operator(settings, restricted.clone()).await;
@@ -97,7 +99,7 @@ async fn with_roles_too_a_namespace_that_is_made_again_does_not_inherit_a_key() 
     })
     .await;
     create_namespace(&world, &world.namespace).await;
-    world.granted(MANIFEST).await;
+    granted(&world, &world.namespace).await;
     world.apply("shop", json!({})).await;
     world.not_ready("shop", "RebindDenied").await;
     assert_eq!(world.secrets().get_opt("shop").await.unwrap().map(|secret| secret.name_any()), None);

@@ -1,9 +1,11 @@
-//! The operator with exactly the rights of `docs/rbac.yaml`, as a ServiceAccount with a real token: every write that it
-//! knows of is made once.
+//! The operator with exactly the rights of the chart, as a ServiceAccount with a real token: every write that it knows of is
+//! made once.
 #![expect(
     clippy::expect_used,
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
+
+mod rights;
 
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use testbed::chart::RELEASE;
 use testbed::controlplane::client_for;
 use testbed::emulator::ThirdPartyProject;
 use testbed::eventually::eventually;
@@ -20,20 +23,36 @@ use testbed::proxy::{Action, ApiProxy, Gate, Match};
 use testbed::world::{PATIENCE, World};
 use tokio::sync::Mutex;
 
-const MANIFEST: &str = include_str!("../../docs/rbac.yaml");
+use crate::rights::Used;
+
 /// An operator for the whole cluster looks after the projects of every world: one at a time, and nothing is left.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// A world whose operator manages every namespace, with exactly these rights.
 async fn cluster_wide() -> World {
     let mut world = World::without_operator().await;
-    world.superseded_retention = Duration::from_secs(1);
-    let restricted = world.granted(MANIFEST).await;
+    let restricted = world.granted(&[]).await;
     world.lead_by_lease();
     world.watch_everything();
     world.start_operator_with(restricted).await;
     world.organization_ready("default").await;
     world
+}
+
+/// The same with what it asks the API server for.
+async fn watched() -> (World, Used) {
+    let mut world = World::without_operator().await;
+    world.superseded_retention = Duration::from_secs(1);
+    world.granted(&[]).await;
+    let account = world.control_plane.service_account_kubeconfig(&world.system, RELEASE).await;
+    let proxy = ApiProxy::start(account.expect("a token")).await.expect("a proxy");
+    let restricted = client_for(proxy.kubeconfig().expect("a kubeconfig")).await.expect("a client");
+    let used = Used::follow(proxy, &world.system);
+    world.lead_by_lease();
+    world.watch_everything();
+    world.start_operator_with(restricted).await;
+    world.organization_ready("default").await;
+    (world, used)
 }
 
 /// Nothing is left for the next one.
@@ -46,9 +65,9 @@ async fn finish(mut world: World, foreign: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_documented_rights_are_enough_for_everything_that_the_operator_does() {
+async fn the_rights_of_the_chart_are_enough_for_everything_that_the_operator_does_and_none_is_more() {
     let _alone = ALONE.lock().await;
-    let world = cluster_wide().await;
+    let (world, used) = watched().await;
 
     // Claim, call, claim, Secret, status, Event; settings by PATCH.
     world.apply("shop", json!({"settings": {"displayName": "Shop"}})).await;
@@ -114,6 +133,24 @@ async fn the_documented_rights_are_enough_for_everything_that_the_operator_does(
     let key = world.organization.key.clone();
     world.add_organization("second", &key, json!({"endpoint": endpoint})).await;
     world.organization_reaches("second", "False", "EndpointInvalid").await;
+
+    // An organization where it does not count.
+    let strays: Api<ComposioOrganization> = Api::namespaced(world.client.clone(), &world.namespace);
+    let stray = json!({
+        "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization", "metadata": {"name": "stray"},
+        "spec": {"apiKeySecretRef": {"name": "stray-key"}}
+    });
+    world.apply_to::<ComposioOrganization>(&world.namespace, &stray).await.unwrap();
+    let granted = rights::granted(&world.system);
+    eventually("each right is used", PATIENCE, async || {
+        let used = used.all();
+        let left: Vec<_> = granted.difference(&used).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("not used: {left:#?}")) }
+    })
+    .await;
+    let missing: Vec<_> = used.all().difference(&granted).cloned().collect();
+    assert_eq!(missing, [], "the API server has refused these, and nobody has noticed");
+    strays.delete("stray", &DeleteParams::default()).await.unwrap();
     finish(world, &[&theirs.id]).await;
 }
 

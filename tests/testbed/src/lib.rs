@@ -3,9 +3,12 @@
 pub mod binary;
 pub mod canary;
 pub mod chaos;
+pub mod chart;
 pub mod controlplane;
 pub mod emulator;
 pub mod eventually;
+pub mod programs;
 pub mod proxy;
 pub mod tls;
+pub mod tools;
 pub mod world;

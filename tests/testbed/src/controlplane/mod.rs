@@ -12,7 +12,6 @@ mod error;
 mod flags;
 mod kubeconfig;
 mod pki;
-mod progress;
 mod startup;
 mod supervised;
 

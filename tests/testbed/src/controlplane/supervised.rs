@@ -12,6 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use crate::programs::tail;
+
 /// `$1`: log file; `$2`: directory to remove if the parent is gone; then the program and its arguments.
 ///
 /// The watcher ignores SIGTERM once it acts, so that the last line (which only ends a watcher that has
@@ -121,13 +123,4 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// The last `lines` lines of `bytes`; each is cut at 400 characters.
-pub(crate) fn tail(bytes: &[u8], lines: usize) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let all: Vec<&str> = text.lines().collect();
-    let from = all.len().saturating_sub(lines);
-    let cut = |line: &&str| line.chars().take(400).collect::<String>();
-    all[from..].iter().map(cut).collect::<Vec<_>>().join("\n")
 }

@@ -13,8 +13,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{AssetsError, Binaries, Part, is_executable};
-use crate::controlplane::progress::Progress;
+use super::is_executable;
+use super::progress::Progress;
 
 const MANIFEST: &str = "manifest.json";
 const STAGING: &str = ".staging-";
@@ -33,6 +33,18 @@ struct Expected {
     sha256: String,
 }
 
+/// The cache directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} in the cache {}: {source}; set TESTBED_CACHE to a directory that can be written", cache.display())]
+pub struct CacheError {
+    /// What was being done, as a verb.
+    pub doing: &'static str,
+    /// The cache directory.
+    pub cache: PathBuf,
+    /// The error of the operating system.
+    pub source: io::Error,
+}
+
 /// A cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -47,25 +59,42 @@ impl Cache {
         Self { root: std::path::absolute(&root).unwrap_or(root) }
     }
 
-    /// The programs of an entry, or why it cannot be used.
-    pub fn entry(&self, key: &str) -> Result<Binaries, String> {
+    /// As the environment says: `TESTBED_CACHE`, or `composio-operator-testbed` in `XDG_CACHE_HOME` or `~/.cache`.
+    pub fn from_env() -> Self {
+        let path_of =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let user_cache = || {
+            path_of("XDG_CACHE_HOME")
+                .or_else(|| path_of("HOME").map(|home| home.join(".cache")))
+                .unwrap_or_else(std::env::temp_dir)
+                .join("composio-operator-testbed")
+        };
+        Self::new(path_of("TESTBED_CACHE").unwrap_or_else(user_cache))
+    }
+
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory of an entry with these programs, or why it cannot be used.
+    pub fn entry(&self, key: &str, programs: &[&str]) -> Result<PathBuf, String> {
         let dir = self.root.join(key);
         if !dir.exists() {
             return Err("is not there".into());
         }
         let manifest = fs::read(dir.join(MANIFEST)).map_err(|_| "has no manifest")?;
         let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|_| "has a broken manifest")?;
-        for part in Part::ALL {
-            let path = dir.join(part.name());
-            let expected = manifest.files.get(part.name()).ok_or("has an incomplete manifest")?;
-            expected.verify(&path).map_err(|what| format!("is broken ({} {what})", part.name()))?;
+        for name in programs {
+            let expected = manifest.files.get(*name).ok_or("has an incomplete manifest")?;
+            expected.verify(&dir.join(name)).map_err(|what| format!("is broken ({name} {what})"))?;
         }
-        Ok(Binaries::in_dir(&dir))
+        Ok(dir)
     }
 
     /// Waits until no other process (or thread) installs, and keeps others from it until dropped. If `shown`, it says
     /// on stderr that it waits.
-    pub fn lock(&self, shown: bool) -> Result<File, AssetsError> {
+    pub fn lock(&self, shown: bool) -> Result<File, CacheError> {
         fs::create_dir_all(&self.root).map_err(self.failed("make a directory"))?;
         let file = File::options()
             .create(true)
@@ -79,19 +108,20 @@ impl Cache {
             Err(TryLockError::Error(error)) => return Err(self.failed("lock")(error)),
         }
         let progress =
-            Progress::start("waiting for another process that downloads or builds the control plane", shown);
+            Progress::start("waiting for another process that downloads or builds programs", shown);
         file.lock().map_err(self.failed("lock"))?;
         progress.done("it is done");
         Ok(file)
     }
 
-    /// Fills an entry by `make`, which gets an empty directory and leaves the three programs in it. The caller holds
-    /// the lock. The inner error is that of `make`, or says what it did not leave.
+    /// Fills an entry by `make`, which gets an empty directory and leaves these programs in it. The caller holds the lock.
+    /// The inner error is that of `make`, or says what it did not leave.
     pub fn install(
         &self,
         key: &str,
+        programs: &[&str],
         make: impl FnOnce(&Path) -> Result<(), String>,
-    ) -> Result<Result<Binaries, String>, AssetsError> {
+    ) -> Result<Result<PathBuf, String>, CacheError> {
         self.remove_left_over_staging().map_err(self.failed("clean up"))?;
         let staging = tempfile::Builder::new()
             .prefix(STAGING)
@@ -100,18 +130,18 @@ impl Cache {
         if let Err(reason) = make(staging.path()) {
             return Ok(Err(reason));
         }
-        if let Some(part) = Part::ALL.iter().find(|part| !is_executable(&staging.path().join(part.name()))) {
-            return Ok(Err(format!("it left no program {}", part.name())));
+        if let Some(name) = programs.iter().find(|name| !is_executable(&staging.path().join(name))) {
+            return Ok(Err(format!("it left no program {name}")));
         }
-        self.publish(key, staging).map_err(self.failed("install"))?;
-        Ok(self.entry(key))
+        self.publish(key, programs, staging).map_err(self.failed("install"))?;
+        Ok(self.entry(key, programs))
     }
 
-    fn publish(&self, key: &str, staging: tempfile::TempDir) -> io::Result<()> {
-        let manifest = Manifest::of(staging.path())?;
+    fn publish(&self, key: &str, programs: &[&str], staging: tempfile::TempDir) -> io::Result<()> {
+        let manifest = Manifest::of(staging.path(), programs)?;
         fs::write(staging.path().join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
         // On disk before the rename: a power cut must not leave a complete name with empty files.
-        for file in Part::ALL.iter().map(|part| part.name()).chain([MANIFEST]) {
+        for file in programs.iter().copied().chain([MANIFEST]) {
             File::open(staging.path().join(file))?.sync_all()?;
         }
         let target = self.root.join(key);
@@ -135,26 +165,26 @@ impl Cache {
         Ok(())
     }
 
-    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> AssetsError {
+    fn failed(&self, doing: &'static str) -> impl Fn(io::Error) -> CacheError {
         let cache = self.root.clone();
-        move |source| AssetsError::Cache { doing, cache: cache.clone(), source }
+        move |source| CacheError { doing, cache: cache.clone(), source }
     }
 }
 
 impl Manifest {
-    fn of(dir: &Path) -> io::Result<Self> {
+    fn of(dir: &Path, programs: &[&str]) -> io::Result<Self> {
         let mut files = BTreeMap::new();
         let mut known: BTreeMap<PathBuf, String> = BTreeMap::new();
-        for part in Part::ALL {
-            // The three names of a multi-call program are one file: one digest.
-            let path = dir.join(part.name()).canonicalize()?;
+        for name in programs {
+            // The names of a multi-call program are one file: one digest.
+            let path = dir.join(name).canonicalize()?;
             let sha256 = match known.get(&path) {
                 Some(sha256) => sha256.clone(),
                 None => sha256_of(&path)?,
             };
             let (size, modified) = size_and_time(&path)?;
             known.insert(path, sha256.clone());
-            files.insert(part.name().to_owned(), Expected { size, modified, sha256 });
+            files.insert((*name).to_owned(), Expected { size, modified, sha256 });
         }
         Ok(Self { files })
     }
@@ -195,7 +225,7 @@ fn sha256_of(path: &Path) -> io::Result<String> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _infallible = write!(text, "{byte:02x}");

@@ -11,9 +11,10 @@ use axum::Router;
 use axum::routing::get;
 use sha2::{Digest, Sha256, Sha512};
 use tempfile::TempDir;
-use testbed::controlplane::assets::{Artifact, AssetsError, Binaries, Cache, Checksum, Release};
+use testbed::controlplane::assets::{Artifact, AssetsError, Binaries, Checksum, Release};
 use testbed::controlplane::{Finder, Part};
 use testbed::eventually::poll;
+use testbed::programs::cache::Cache;
 
 /// A machine: a directory for each place.
 pub(crate) struct Machine {
@@ -205,10 +206,11 @@ fn nothing_is_installed_when_the_installer_leaves_it_incomplete() -> anyhow::Res
     let machine = Machine::new()?;
     let cache = Cache::new(machine.dir("cache"));
     let _lock = cache.lock(false)?;
-    let outcome =
-        cache.install("one", |dir| program(&dir.join("etcd"), "").map_err(|error| error.to_string()))?;
+    let outcome = cache.install("one", &["etcd", "kube-apiserver"], |dir| {
+        program(&dir.join("etcd"), "").map_err(|error| error.to_string())
+    })?;
     assert_eq!(outcome.unwrap_err(), "it left no program kube-apiserver");
-    assert_eq!(cache.entry("one").unwrap_err(), "is not there");
+    assert_eq!(cache.entry("one", &["etcd"]).unwrap_err(), "is not there");
     Ok(())
 }
 

@@ -13,9 +13,10 @@ use flate2::read::GzDecoder;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256, Sha512};
 
-use super::{Part, cache::hex};
+use super::Part;
 use crate::controlplane::install_crypto_provider;
-use crate::controlplane::progress::Progress;
+use crate::programs::cache::hex;
+use crate::programs::progress::Progress;
 
 const VERSION: &str = "v1.36.2";
 

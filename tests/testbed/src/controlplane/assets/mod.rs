@@ -4,18 +4,17 @@
 //! official Go modules. The last two fill the cache. A place counts if it has everything that is still missing;
 //! only `KUBEBUILDER_ASSETS` may be incomplete, because the archives made for it have no controller manager.
 
-mod cache;
 mod download;
 mod gobuild;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use cache::{Cache, Manifest};
 pub use download::{Artifact, Checksum, Release};
 
-use super::progress::Progress;
+use crate::programs::cache::{Cache, CacheError};
+use crate::programs::progress::Progress;
+use crate::programs::{is_executable, on_path};
 
 /// One of the three programs of a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +31,12 @@ impl Part {
     /// All three, in the order in which they are started.
     pub const ALL: [Self; 3] = [Self::Etcd, Self::ApiServer, Self::ControllerManager];
 
+    /// Their file names.
+    pub const NAMES: [&'static str; 3] =
+        [Self::Etcd.name(), Self::ApiServer.name(), Self::ControllerManager.name()];
+
     /// The file name of the program.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
             Self::ApiServer => "kube-apiserver",
@@ -75,15 +78,8 @@ pub enum AssetsError {
         tried: Vec<String>,
     },
     /// The cache directory cannot be used.
-    #[error("cannot {doing} in the cache {}: {source}; set TESTBED_CACHE to a directory that can be written", cache.display())]
-    Cache {
-        /// What was being done, as a verb.
-        doing: &'static str,
-        /// The cache directory.
-        cache: PathBuf,
-        /// The error of the operating system.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
 fn nothing(tried: &[String]) -> String {
@@ -119,16 +115,10 @@ impl Finder {
         let path_of =
             |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let never = std::env::var_os("TESTBED_DOWNLOAD").is_some_and(|value| value == "never");
-        let user_cache = || {
-            path_of("XDG_CACHE_HOME")
-                .or_else(|| path_of("HOME").map(|home| home.join(".cache")))
-                .unwrap_or_else(std::env::temp_dir)
-                .join("composio-operator-testbed")
-        };
         Self {
             assets_dir: path_of("KUBEBUILDER_ASSETS"),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
-            cache: path_of("TESTBED_CACHE").unwrap_or_else(user_cache),
+            cache: Cache::from_env().root().to_owned(),
             release: if never { None } else { Release::for_this_machine() },
             show_progress: true,
         }
@@ -171,7 +161,7 @@ impl Finder {
         if search.complete() {
             return true;
         }
-        let look = |part: Part| (part, self.on_path(OsStr::new(part.name())));
+        let look = |part: Part| (part, on_path(&self.search_path, part.name()));
         let found: Vec<(Part, Option<PathBuf>)> = search.missing().into_iter().map(look).collect();
         let absent: Vec<&str> =
             found.iter().filter(|(_, path)| path.is_none()).map(|(part, _)| part.name()).collect();
@@ -189,9 +179,9 @@ impl Finder {
         let downloaded = self.release.as_ref().map(|release| release.name.clone());
         let mut notes = Vec::new();
         for key in downloaded.into_iter().chain([gobuild::key()]) {
-            match cache.entry(&key) {
-                Ok(binaries) => {
-                    search.fill(&binaries);
+            match cache.entry(&key, &Part::NAMES) {
+                Ok(dir) => {
+                    search.fill(&Binaries::in_dir(&dir));
                     return true;
                 }
                 Err(reason) => notes.push(format!("{key} {reason}")),
@@ -208,28 +198,22 @@ impl Finder {
             return Ok(false);
         };
         let progress = Progress::start(format!("downloading {}", release.name), self.show_progress);
-        let installed = cache.install(&release.name, |dir| download::into(dir, release, &progress))?;
+        let installed =
+            cache.install(&release.name, &Part::NAMES, |dir| download::into(dir, release, &progress))?;
         Ok(search.installed("download", progress, installed))
     }
 
     fn build(&self, cache: &Cache, search: &mut Search) -> Result<bool, AssetsError> {
-        let Some(go) = self.on_path(OsStr::new("go")) else {
+        let Some(go) = on_path(&self.search_path, "go") else {
             search.note("build: no `go` on PATH");
             return Ok(false);
         };
         let what = format!("building Kubernetes {} (once, about 10 min)", gobuild::version());
         let progress = Progress::start(what, self.show_progress);
-        let installed = cache.install(&gobuild::key(), |dir| gobuild::into(dir, &go, &progress))?;
+        let installed =
+            cache.install(&gobuild::key(), &Part::NAMES, |dir| gobuild::into(dir, &go, &progress))?;
         Ok(search.installed("build", progress, installed))
     }
-
-    fn on_path(&self, name: &OsStr) -> Option<PathBuf> {
-        std::env::split_paths(&self.search_path).map(|dir| dir.join(name)).find(|path| is_executable(path))
-    }
-}
-
-fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 /// What was found so far, and what every place said.
@@ -279,10 +263,10 @@ impl Search {
     }
 
     /// Takes what an installation gave and ends its progress line.
-    fn installed(&mut self, place: &str, progress: Progress, outcome: Result<Binaries, String>) -> bool {
+    fn installed(&mut self, place: &str, progress: Progress, outcome: Result<PathBuf, String>) -> bool {
         match outcome {
-            Ok(binaries) => {
-                self.fill(&binaries);
+            Ok(dir) => {
+                self.fill(&Binaries::in_dir(&dir));
                 progress.done("done");
                 true
             }

@@ -1,0 +1,193 @@
+//! What the chart renders.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use composio_operator::process::settings::Cli;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{ApiResource, Patch, PatchParams, PostParams};
+use kube::core::{DynamicObject, GroupVersionKind};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use testbed::chart::{CHART, IMAGE, helm, rendered};
+use testbed::world::World;
+
+/// Sets of values, each with what it is about.
+pub(crate) const SETS: [(&str, &[&str]); 6] = [
+    ("the defaults", &[]),
+    ("one namespace, one replica", &["--set=watchNamespaces={shop}", "--set=replicas=1"]),
+    (
+        "everything that can be switched on",
+        &[
+            "--set=networkPolicy.enabled=true,release.onDelete=true,proxy.httpsProxy=http://proxy:3128",
+            "--set=metrics.serviceMonitor.enabled=true",
+        ],
+    ),
+    (
+        "everything that can be switched off",
+        &[
+            "--set=crds.enabled=false,rbac.create=false,selfRestraint.enabled=false,podDisruptionBudget.enabled=false",
+            "--set=serviceAccount.create=false,serviceAccount.name=mine,metrics.service.enabled=false",
+        ],
+    ),
+    (
+        "where and how the pods run",
+        &[
+            "--set=nodeSelector.disk=ssd,tolerations[0].key=a,tolerations[0].operator=Exists,priorityClassName=high",
+            "--set=image.digest=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "--set=commonLabels.team=a,commonAnnotations.note=b,podLabels.c=d,podAnnotations.e=f,imagePullSecrets[0].name=g",
+        ],
+    ),
+    (
+        "settings of the process",
+        &["--set=settings.workers=32,settings.observeInterval=20m,log.format=text,log.filter=debug"],
+    ),
+];
+
+/// Kinds that only clusters with the Prometheus operator know.
+pub(crate) const MONITORING: &str = "monitoring.coreos.com/";
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(CHART).join(path)).expect("a file of the chart")
+}
+
+fn api_version(object: &DynamicObject) -> &str {
+    object.types.as_ref().map(|types| types.api_version.as_str()).unwrap_or_default()
+}
+
+fn kind(object: &DynamicObject) -> &str {
+    object.types.as_ref().map(|types| types.kind.as_str()).unwrap_or_default()
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    helm(["lint", "--strict", CHART, IMAGE]).unwrap();
+}
+
+#[test]
+fn a_value_that_nobody_knows_or_that_cannot_be_is_refused_by_its_name() {
+    let refused = [
+        ("replica=3", "replica"),
+        ("settings.wokers=3", "wokers"),
+        ("settings.observeInterval=often", "observeInterval"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("image.digest=abc", "digest"),
+        ("watchNamespaces={Shop}", "watchNamespaces"),
+        ("serviceAccount.create=false", "serviceAccount.name"),
+        ("image.repository=", "image.repository"),
+    ];
+    for (value, name) in refused {
+        let error = rendered("composio-system", &[&format!("--set={value}")]).unwrap_err().to_string();
+        assert!(error.contains(name), "{value}: {error}");
+    }
+}
+
+#[test]
+fn the_settings_that_it_knows_are_those_of_the_process() {
+    // These have values of their own.
+    let own =
+        ["namespace", "watch-namespaces", "http-address", "log-format", "leader-elect", "help", "version"];
+    let command = Cli::command();
+    let flags = command.get_arguments().filter_map(|flag| flag.get_long()).filter(|flag| !own.contains(flag));
+    let flags: BTreeSet<String> = flags.map(camel_case).collect();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let known = schema["properties"]["settings"]["properties"].as_object().unwrap();
+    assert_eq!(known.keys().cloned().collect::<BTreeSet<_>>(), flags);
+}
+
+fn camel_case(flag: &str) -> String {
+    let mut words = flag.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |text, word| {
+        let (head, tail) = word.split_at(1);
+        text + &head.to_uppercase() + tail
+    })
+}
+
+#[test]
+fn its_definitions_are_those_of_crds_and_are_kept_unless_somebody_says_otherwise() {
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let names = |dir: &Path| -> BTreeSet<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let here = Path::new(CHART).join("files/crds");
+    assert_eq!(names(&here), names(&crds));
+    let wanted: Vec<DynamicObject> = names(&crds)
+        .iter()
+        .map(|name| {
+            let text = fs::read_to_string(crds.join(name)).unwrap();
+            let command = "cargo run -- crds --out charts/composio-operator/files/crds";
+            assert_eq!(fs::read_to_string(here.join(name)).unwrap(), text, "{name}: {command}");
+            serde_saphyr::from_str(&text).unwrap()
+        })
+        .collect();
+    let definitions = |arguments: &[&str]| {
+        let objects = rendered("composio-system", arguments).unwrap().into_iter();
+        objects.filter(|object| kind(object) == "CustomResourceDefinition").collect::<Vec<_>>()
+    };
+    assert_eq!(definitions(&["--set=crds.keep=false"]), wanted);
+    let mut kept = definitions(&[]);
+    for object in &mut kept {
+        let annotation = object.annotations_mut().remove("helm.sh/resource-policy");
+        assert_eq!(annotation.as_deref(), Some("keep"));
+        object.metadata.annotations = None;
+    }
+    assert_eq!(kept, wanted);
+    assert_eq!(definitions(&["--set=crds.enabled=false"]), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_accepts_all_that_it_renders() {
+    let world = World::without_operator().await;
+    for (about, arguments) in SETS {
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| argument.replace("{shop}", &format!("{{{}}}", world.namespace)))
+            .collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let objects = rendered(&world.system, &arguments).unwrap();
+        assert!(!objects.is_empty(), "{about}: it renders nothing");
+        for object in objects.iter().filter(|object| !api_version(object).starts_with(MONITORING)) {
+            let resource =
+                ApiResource::from_gvk(&GroupVersionKind::try_from(object.types.as_ref().unwrap()).unwrap());
+            let api: Api<DynamicObject> = match object.namespace() {
+                Some(namespace) => Api::namespaced_with(world.client.clone(), &namespace, &resource),
+                None => Api::all_with(world.client.clone(), &resource),
+            };
+            let params = PatchParams::apply("tests").validation_strict().dry_run().force();
+            let applied = api.patch(&object.name_any(), &params, &Patch::Apply(object)).await;
+            applied
+                .unwrap_or_else(|error| panic!("{about}: {} {}: {error}", kind(object), object.name_any()));
+        }
+    }
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_pods_meet_the_restricted_standard_for_pods() {
+    let mut world = World::without_operator().await;
+    let namespace = world.add_namespace().await;
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    let label = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    namespaces.patch_metadata(&namespace, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), &namespace);
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let objects = rendered(&namespace, &["--set=release.onDelete=true"]).unwrap();
+    let templates: Vec<_> =
+        objects.iter().filter_map(|object| object.data.pointer("/spec/template")).collect();
+    assert_eq!(templates.len(), 2, "the Deployment and the Job");
+    for template in templates {
+        let mut pod: Pod = serde_json::from_value(template.clone()).unwrap();
+        pod.metadata.name = Some("pod".to_owned());
+        // That of the chart is not there.
+        pod.spec.as_mut().unwrap().service_account_name = None;
+        pods.create(&params, &pod).await.unwrap();
+        pod.spec.as_mut().unwrap().containers[0].security_context = None;
+        let refused = pods.create(&params, &pod).await.unwrap_err().to_string();
+        assert!(refused.contains("violates PodSecurity"), "{refused}");
+    }
+    world.finish(&[]).await;
+}
