@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// For people.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -29,6 +29,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/how-it-works.md",
     "docs/performance.md",
     "docs/reasons.md",
+    "docs/runbooks.md",
     "docs/settings.md",
 ];
 const BEGIN: &str =

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
@@ -16,6 +17,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::cached::CachedProject;
+use super::status::readiness;
+use crate::crd::ComposioOrganization;
 use crate::domain::reason::Reason;
 
 /// What is reconciled.
@@ -78,12 +81,53 @@ impl Collector for ProjectsMetric {
         let help = "ComposioProjects by readiness and reason";
         let mut family = encoder.encode_descriptor("projects", help, None, MetricType::Gauge)?;
         for ((ready, reason), count) in counts {
-            let reason = reason.map_or_else(|| "Unknown".to_owned(), Reason::as_str);
+            let reason = known(reason);
             let labels = [("ready", ready), ("reason", reason.as_str())];
             ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
+}
+
+/// The cache of the ComposioOrganizations; set when the watch is made.
+pub type OrganizationCache = Arc<OnceLock<Store<ComposioOrganization>>>;
+
+/// Whether each ComposioOrganization is ready and why, and what waits for an administrator, as its status says.
+pub struct OrganizationsMetric(pub OrganizationCache);
+
+impl fmt::Debug for OrganizationsMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrganizationsMetric")
+    }
+}
+
+impl Collector for OrganizationsMetric {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let objects = self.0.get().map(Store::state).unwrap_or_default();
+        let states = objects.iter().filter_map(|object| Some((object.name_any(), object.status.as_ref()?)));
+        let states: BTreeMap<_, _> = states.collect();
+        let help = "1 for each ComposioOrganization, with its readiness and the reason of that";
+        let mut family = encoder.encode_descriptor("organizations", help, None, MetricType::Gauge)?;
+        for (name, status) in &states {
+            let (is_ready, reason) = readiness(&status.conditions);
+            let (ready, reason) = (if is_ready { "true" } else { "false" }, known(reason));
+            let labels = [("organization", name.as_str()), ("ready", ready), ("reason", reason.as_str())];
+            ConstGauge::new(1_i64).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Projects that wait for the confirmation of an administrator, by what is held";
+        let mut family = encoder.encode_descriptor("held_projects", help, None, MetricType::Gauge)?;
+        for (name, held) in
+            states.iter().flat_map(|(name, status)| status.held.iter().map(move |held| (name, held)))
+        {
+            let labels = [("organization", name.as_str()), ("kind", held.kind.as_str())];
+            ConstGauge::new(i64::from(held.count)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn known(reason: Option<Reason>) -> String {
+    reason.map_or_else(|| "Unknown".to_owned(), Reason::as_str)
 }
 
 /// Counts passes; cheap to clone.

@@ -37,7 +37,9 @@ use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::looks::Looks;
 use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
-use crate::controller::metrics::{Caches, ProjectsMetric, ReconcileMetrics};
+use crate::controller::metrics::{
+    Caches, OrganizationCache, OrganizationsMetric, ProjectsMetric, ReconcileMetrics,
+};
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
@@ -67,6 +69,7 @@ pub struct Operator {
     stop: CancellationToken,
     listener: Option<tokio::net::TcpListener>,
     projects: Caches,
+    organizations: OrganizationCache,
 }
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
@@ -110,7 +113,8 @@ impl Operator {
         settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
         let (readiness, projects) = (Readiness::default(), Caches::default());
-        Ok(Self { settings, client, readiness, stop, listener, projects })
+        let organizations = OrganizationCache::default();
+        Ok(Self { settings, client, readiness, stop, listener, projects, organizations })
     }
 
     /// Its gates.
@@ -132,6 +136,7 @@ impl Operator {
         let is_alone = !self.settings.election.leader_elect;
         let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
         registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
+        registry.register_collector(Box::new(OrganizationsMetric(self.organizations.clone())));
         registry.register_collector(Box::new(LeaderMetric(lead.clone())));
         let budgets = Budgets::default();
         registry.register_collector(Box::new(budgets.clone()));
@@ -298,6 +303,7 @@ impl Operator {
         );
         // Set once, here.
         let _ = context.claims.set(claims.clone());
+        let _ = self.organizations.set(organizations.clone());
         let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
         let mut running: Vec<BoxFuture<'static, ()>> =
             vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];

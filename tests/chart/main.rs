@@ -6,6 +6,7 @@
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
+mod alerts;
 mod install;
 mod policy;
 mod render;

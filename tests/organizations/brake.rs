@@ -113,6 +113,12 @@ async fn a_higher_limit_lets_what_is_held_go_and_zero_is_no_limit() {
     set_limit(&world, 3).await;
     held(&world, "default", "Deletions", 3).await;
     assert_eq!(deletions(&world), 3);
+    let line = "composio_operator_held_projects{organization=\"default\",kind=\"Deletions\"} 3";
+    eventually("it is counted", PATIENCE, async || {
+        let page = world.metrics().await;
+        page.lines().any(|found| found == line).then_some(()).ok_or(page)
+    })
+    .await;
     set_limit(&world, 0).await;
     all_gone(&world).await;
     nothing_held(&world, "default").await;
