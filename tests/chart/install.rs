@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use clap::Parser as _;
 use composio_operator::crd::{ComposioOrganization, ComposioProject};
@@ -9,10 +10,10 @@ use composio_operator::process::settings::Cli;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use testbed::chart::{CHART, IMAGE, RELEASE, helm};
+use testbed::chart::{CHART, IMAGE, RELEASE, helm, rendered};
 use testbed::controlplane::{ControlPlane, Options};
 use testbed::emulator::{self, Emulator, OrganizationOptions};
 use testbed::eventually::eventually;
@@ -83,7 +84,11 @@ async fn first_steps(client: &Client, emulator: &Emulator, key: &str) {
     )
     .await;
     create::<Namespace>(&Api::all(client.clone()), json!({"metadata": {"name": SHOP}})).await;
-    create::<ComposioProject>(&Api::namespaced(client.clone(), SHOP), project("shop", &json!({}))).await;
+    create::<ComposioProject>(
+        &Api::namespaced(client.clone(), SHOP),
+        project("shop", &json!({"deletionPolicy": "Delete"})),
+    )
+    .await;
 }
 
 async fn is_ready(client: &Client) {
@@ -98,6 +103,43 @@ async fn is_ready(client: &Client) {
             .ok_or_else(|| format!("{:?}", status.conditions))
     })
     .await;
+}
+
+/// What helm does after an uninstall with `release.onDelete`: the hook's rights, then its Job, here as a process.
+async fn release_by_the_hook(control_plane: &ControlPlane, client: &Client) {
+    let objects = rendered(SYSTEM, &["--set=release.onDelete=true"]).expect("the chart").into_iter();
+    let hooks = objects.filter(|object| object.annotations().contains_key("helm.sh/hook"));
+    let is_job = |object: &DynamicObject| object.types.as_ref().is_some_and(|types| types.kind == "Job");
+    let (jobs, rights): (Vec<_>, Vec<_>) = hooks.partition(is_job);
+    for object in rights {
+        let kind = GroupVersionKind::try_from(object.types.as_ref().expect("a kind")).expect("a kind");
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = match object.namespace() {
+            None => Api::all_with(client.clone(), &resource),
+            Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        };
+        api.create(&PostParams::default(), &object).await.expect("what the hook needs");
+    }
+    let pod = jobs[0].data["spec"]["template"]["spec"].clone();
+    let account = pod["serviceAccountName"].as_str().expect("a ServiceAccount");
+    let kubeconfig = control_plane.service_account_kubeconfig(SYSTEM, account).await.expect("a token");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("kubeconfig.yaml");
+    fs::write(&path, serde_saphyr::to_string(&kubeconfig).expect("YAML")).expect("a file");
+    let container = &pod["containers"][0];
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+    };
+    let env = container["env"].as_array().into_iter().flatten().map(|variable| {
+        let name = variable["name"].as_str().expect("a name").to_owned();
+        // The other one is the namespace of the pod.
+        (name, variable["value"].as_str().unwrap_or(SYSTEM).to_owned())
+    });
+    let mut command = Command::new(BINARY);
+    command.args(texts(&container["args"])).envs(env).env("KUBECONFIG", path);
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("an end").expect("a process");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,4 +207,13 @@ async fn it_installs_upgrades_a_definition_and_leaves_projects_and_secrets_where
     assert_eq!(secrets.get("shop").await.unwrap().resource_version(), before.resource_version());
     operator.signal(rustix::process::Signal::TERM);
     assert_eq!(operator.ended().await, Some(0), "{}", operator.log_tail());
+
+    // For good: nothing of the operator keeps anything from going, or takes anything with it.
+    let projects: Api<ComposioProject> = Api::namespaced(client.clone(), SHOP);
+    assert!(!projects.get("shop").await.unwrap().finalizers().is_empty());
+    run(&["uninstall", RELEASE]).unwrap();
+    release_by_the_hook(&control_plane, &client).await;
+    assert!(projects.get("shop").await.unwrap().finalizers().is_empty());
+    let released = secrets.get("shop").await.unwrap();
+    assert_eq!((released.owner_references(), &released.data), (&[][..], &before.data));
 }

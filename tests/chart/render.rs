@@ -21,7 +21,7 @@ pub(crate) const SETS: [(&str, &[&str]); 6] = [
     (
         "everything that can be switched on",
         &[
-            "--set=networkPolicy.enabled=true,proxy.httpsProxy=http://proxy:3128",
+            "--set=networkPolicy.enabled=true,release.onDelete=true,proxy.httpsProxy=http://proxy:3128",
             "--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
         ],
     ),
@@ -175,10 +175,10 @@ async fn its_pods_meet_the_restricted_standard_for_pods() {
     namespaces.patch_metadata(&namespace, &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
     let pods: Api<Pod> = Api::namespaced(world.client.clone(), &namespace);
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    let objects = rendered(&namespace, &[]).unwrap();
+    let objects = rendered(&namespace, &["--set=release.onDelete=true"]).unwrap();
     let templates: Vec<_> =
         objects.iter().filter_map(|object| object.data.pointer("/spec/template")).collect();
-    assert_eq!(templates.len(), 1, "the Deployment");
+    assert_eq!(templates.len(), 2, "the Deployment and the Job");
     for template in templates {
         let mut pod: Pod = serde_json::from_value(template.clone()).unwrap();
         pod.metadata.name = Some("pod".to_owned());

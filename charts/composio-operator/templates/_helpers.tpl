@@ -95,3 +95,26 @@ annotations:
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
+
+{{/* What every pod has: credentials of the registry, and what the standard `restricted` asks of pods. */}}
+{{- define "composio-operator.podsecurity" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{/* The same of containers. */}}
+{{- define "composio-operator.containersecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}
