@@ -22,7 +22,7 @@ fn secret(name: &str, kind: &str, labels: &Value) -> Secret {
 }
 
 /// Whether it was refused by the policy; any other refusal fails the test.
-fn is_refused<T>(answer: Result<T, kube::Error>, words: &str) -> bool {
+pub(crate) fn is_refused<T>(answer: Result<T, kube::Error>, words: &str) -> bool {
     match answer {
         Ok(_) => false,
         Err(kube::Error::Api(status)) if status.message.contains(words) => true,
