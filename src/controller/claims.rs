@@ -102,9 +102,9 @@ pub fn wake_owned_by(context: &Context, uid: &str) {
 
 async fn reconcile(claim: Arc<ClaimMeta>, context: Arc<Context>) -> Result<Action, Infallible> {
     let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
-    // The end of its owner wakes it.
+    // The end of its owner wakes it; not where the watch was down when that came, so that the next look is not far.
     if has_owner(&context, &claim) {
-        return Ok(Action::requeue(Context::jittered(context.observe_interval)));
+        return Ok(Action::requeue(Context::jittered(context.limits.settle())));
     }
     Ok(match guarded(PASS_DEADLINE, pass(&context, &name)).await {
         Ok(after) => {
