@@ -20,12 +20,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// For people.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "charts/composio-operator/README.md",
     "docs/behaviour.md",
+    "docs/gitops.md",
     "docs/how-it-works.md",
     "docs/performance.md",
     "docs/reasons.md",

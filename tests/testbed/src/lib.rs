@@ -7,6 +7,7 @@ pub mod chart;
 pub mod controlplane;
 pub mod emulator;
 pub mod eventually;
+pub mod gitops;
 pub mod programs;
 pub mod proxy;
 pub mod tls;

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use tokio::sync::{OnceCell, oneshot};
 
 use crate::eventually::poll;
-use supervised::Supervised;
+pub(crate) use supervised::Supervised;
 
 pub use assets::{Finder, Part};
 pub use error::Error;

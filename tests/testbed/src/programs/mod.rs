@@ -1,9 +1,10 @@
 //! Programs that are not this project's and that its tests run: how they are kept and built. Which ones, `controlplane` and
-//! `tools` say.
+//! `tools` and `gitops` say.
 
 pub mod cache;
 pub(crate) mod go;
 pub(crate) mod progress;
+pub(crate) mod suite;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
