@@ -106,7 +106,7 @@ impl SharedBudget {
     }
 
     /// An answer has come, with what its headers say (API 9).
-    pub(super) fn answered(&self, headers: &HeaderMap) {
+    pub fn answered(&self, headers: &HeaderMap) {
         lock(&self.0.contact).answered();
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let number = |name| text(name).and_then(|text| text.parse().ok());

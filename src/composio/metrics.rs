@@ -1,4 +1,4 @@
-//! Metrics of the calls to Composio. Labels are closed enums.
+//! Metrics of the calls to Composio. Labels are closed enums, whose comments become `docs/metrics.md`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,22 +7,29 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEn
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::answer::CallError;
 use crate::domain::budget::Lane;
 
 /// One operation of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names are the operations of API 4")]
 pub enum Operation {
+    /// A project is created.
     Create,
+    /// One page of the organization's projects; also the probe of the organization's key.
     List,
+    /// A project is read by its id.
     Read,
+    /// A project is deleted.
     Delete,
+    /// All keys of a project are replaced by a new one.
     Regenerate,
+    /// A project's settings are read, which proves its key as well.
     ReadSettings,
+    /// Settings of a project are changed.
     PatchSettings,
+    /// A project's key is proven where its settings cannot be read.
     Categories,
 }
 
@@ -35,16 +42,24 @@ impl Operation {
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names are those of CallError")]
 pub enum CallOutcome {
+    /// Answered as it should be.
     Ok,
+    /// Not sent: the send gate was closed, or no connection came about.
     NotSent,
+    /// 400 in Composio's form: refused for good.
     Rejected,
+    /// The name is taken.
     AlreadyExists,
+    /// 404 of Composio itself.
     NotFound,
+    /// The key is refused, or does not reach this.
     Credential,
+    /// The key lives, and this is refused.
     Forbidden,
+    /// 429, or not sent for want of budget.
     Throttled,
+    /// No answer that can be believed: what has come of it is open.
     Unknown,
 }
 
@@ -105,22 +120,19 @@ impl CallMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "api_calls",
-            "Calls to the Composio API by operation, outcome and lane",
+            "Calls to Composio, by what they ask for, how they ended and whose turn they took",
             self.calls.clone(),
         );
-        registry.register(
-            "api_call_duration_seconds",
-            "Time from the decision to send to the classified answer",
+        registry.register_with_unit(
+            "api_call_duration",
+            "Time from the decision to send a call to the answer that was understood",
+            Unit::Seconds,
             self.seconds.clone(),
         );
     }
 
-    pub(super) fn observe(
-        &self,
-        (operation, lane): (Operation, Lane),
-        outcome: CallOutcome,
-        duration: Duration,
-    ) {
+    /// A call has ended.
+    pub fn observe(&self, (operation, lane): (Operation, Lane), outcome: CallOutcome, duration: Duration) {
         self.calls.get_or_create(&CallLabels { operation, outcome, lane: LaneLabel(lane) }).inc();
         self.seconds.get_or_create(&OperationLabels { operation }).observe(duration.as_secs_f64());
     }

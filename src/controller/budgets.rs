@@ -156,11 +156,11 @@ impl Collector for Budgets {
             }
             Ok(())
         };
-        let help = "Requests per minute that the operator sends at most";
+        let help = "Requests per minute that the operator sends to an organization at most";
         gauge(&mut encoder, "budget_ceiling", help, &|gate| Some(gate.budget.look().ceiling()))?;
-        let help = "What is left of the organization's limit in the present minute, as far as known";
+        let help = "Requests that are left of the organization's limit in the present window; absent where that is not known";
         gauge(&mut encoder, "budget_remaining", help, &|gate| gate.budget.remaining())?;
-        let help = "Whether nobody calls but one probe, because the key is refused or nobody answers";
+        let help = "1 while nobody calls but one probe, because the key is refused or nobody answers; else 0";
         gauge(&mut encoder, "breaker_open", help, &|gate| {
             let is_open = gate.breaker.as_ref().is_some_and(|(_, breaker)| breaker.is_open());
             Some(u32::from(is_open || gate.budget.has_lost_contact()))

@@ -17,20 +17,24 @@ use crate::domain::ids::ProjectId;
 use crate::domain::key::{ApiKey, FingerprintKey};
 use crate::domain::world::ClaimView;
 
-/// Type of a claim's Secret.
+/// Type of the Secret that is a claim, in the operator's namespace.
 pub const CLAIM_TYPE: &str = "composio.dev/project-claim";
-/// Label of every claim.
+/// Label of claims and tombstones: Creating, KeyPending, Owned or Deleting; Deleted of a tombstone.
 pub const PHASE_LABEL: &str = "composio.dev/phase";
 /// Annotation of every claim: UID of the owner, for those who see metadata only.
 pub const OWNER_UID_ANNOTATION: &str = "composio.dev/owner-uid";
-
+/// Annotation of every claim: name of the ComposioProject that it belongs to.
 pub(super) const OWNER_NAME_ANNOTATION: &str = "composio.dev/owner-name";
 /// Label of claims and tombstones: name of the ComposioOrganization.
 pub(super) const ORGANIZATION_LABEL: &str = "composio.dev/organization";
+/// Label of claims and tombstones: namespace of the ComposioProject that it belongs to.
 pub(super) const OWNER_NAMESPACE_LABEL: &str = "composio.dev/owner-namespace";
 /// Selects claims, without tombstones.
 pub(super) const CLAIMS: &str = "composio.dev/phase,composio.dev/phase!=Deleted";
+/// Annotation of claims: id of the project at Composio, once known.
 pub(super) const PROJECT_ID_ANNOTATION: &str = "composio.dev/project-id";
+/// Annotation of claims: name of the project at Composio.
+const PROJECT_NAME_ANNOTATION: &str = "composio.dev/project-name";
 pub(super) const CLAIM_ENTRY: &str = "claim.json";
 const KEY_ENTRY: &str = "apiKey";
 /// Most records of one answer.
@@ -214,7 +218,7 @@ pub(super) fn secret(claim: &Claim, key: Option<&ApiKey>) -> Result<Secret, kube
     let mut annotations = vec![
         (OWNER_NAME_ANNOTATION, owner.name.clone()),
         (OWNER_UID_ANNOTATION, owner.uid.clone()),
-        ("composio.dev/project-name", claim.project_name().to_string()),
+        (PROJECT_NAME_ANNOTATION, claim.project_name().to_string()),
     ];
     annotations.extend(claim.project_id().map(|id| (PROJECT_ID_ANNOTATION, id.to_string())));
     let map = |pairs: Vec<(&str, String)>| {

@@ -1,4 +1,4 @@
-//! Metrics of reconciling. Labels are closed enums.
+//! Metrics of reconciling. Labels are closed enums, whose comments become `docs/metrics.md`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use super::cached::CachedProject;
 use super::status::readiness;
@@ -23,21 +23,27 @@ use crate::domain::reason::Reason;
 
 /// What is reconciled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names are the kinds")]
 pub enum Kind {
+    /// A ComposioProject.
     ComposioProject,
+    /// A ComposioOrganization.
     ComposioOrganization,
+    /// A claim whose ComposioProject is gone.
     Claim,
 }
 
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(missing_docs, reason = "the names are the outcomes")]
 pub enum PassOutcome {
+    /// All is as it should be.
     Done,
+    /// Something is waited for.
     Waiting,
+    /// A person has to act; of an organization also: Composio cannot be reached.
     Stalled,
+    /// It failed, and is tried again.
     Failed,
+    /// Nothing to do with this operator, or gone.
     Ignored,
 }
 
@@ -50,7 +56,9 @@ struct PassLabels {
 /// How a sweep ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum SweepOutcome {
+    /// The whole list was seen.
     Complete,
+    /// It was not; the log says why.
     Failed,
 }
 
@@ -78,7 +86,7 @@ impl Collector for ProjectsMetric {
             let (is_ready, reason) = project.readiness();
             *counts.entry((if is_ready { "true" } else { "false" }, reason)).or_default() += 1;
         }
-        let help = "ComposioProjects by readiness and reason";
+        let help = "How many ComposioProjects there are, by readiness and by the reason of that";
         let mut family = encoder.encode_descriptor("projects", help, None, MetricType::Gauge)?;
         for ((ready, reason), count) in counts {
             let reason = known(reason);
@@ -161,36 +169,43 @@ impl Default for ReconcileMetrics {
 impl ReconcileMetrics {
     /// Registers all of them under the registry's prefix.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("reconciles", "Passes by kind and outcome", self.passes.clone());
+        registry.register(
+            "reconciles",
+            "Looks at one object, by its kind and by how they ended",
+            self.passes.clone(),
+        );
         registry.register(
             "outcomes_recovered",
             "Projects found by evidence after the answer to their creation was lost",
             self.recovered.clone(),
         );
-        registry.register(
-            "time_to_ready_seconds",
+        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds(
+            "time_to_ready",
             "Time from the creation of a ComposioProject to its first Ready",
-            self.time_to_ready.clone(),
+            &self.time_to_ready,
         );
-        registry.register(
-            "secret_restore_seconds",
+        seconds(
+            "secret_restore",
             "Time from the news that a published Secret was deleted or edited to its restoration",
-            self.restore.clone(),
+            &self.restore,
         );
-        registry.register(
-            "rotation_gap_seconds",
+        seconds(
+            "rotation_gap",
             "Time from sending the regenerate that replaces a key to the publication of the new one",
-            self.rotation_gap.clone(),
+            &self.rotation_gap,
         );
+        seconds("sweep_duration", "Time of one sweep, from its beginning to its end", &self.sweep_duration);
         registry.register(
             "sweeps",
-            "Sweeps over the list of an organization, by outcome",
+            "Sweeps over the list of an organization, by how they ended",
             self.sweeps.clone(),
         );
-        registry.register("sweep_duration_seconds", "Time of one sweep", self.sweep_duration.clone());
         registry.register(
             "sweep_calls",
-            "Calls to Composio that successful sweeps took",
+            "Calls to Composio that complete sweeps took",
             self.sweep_calls.clone(),
         );
     }

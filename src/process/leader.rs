@@ -33,7 +33,7 @@ pub(super) struct LeaderMetric(pub(super) Lead);
 impl Collector for LeaderMetric {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let gauge = ConstGauge::new(i64::from(self.0.is_held()));
-        let help = "Whether this process leads; always 1 without leader election";
+        let help = "1 on the process that leads, 0 on those that stand by; always 1 without leader election";
         gauge.encode(encoder.encode_descriptor("leader", help, None, gauge.metric_type())?)
     }
 }

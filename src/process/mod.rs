@@ -2,6 +2,7 @@
 
 mod http;
 mod leader;
+pub mod metrics;
 mod print_crds;
 mod readiness;
 mod release;

@@ -14,7 +14,6 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::wait::{Condition as _, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
-use prometheus_client::registry::Registry;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,13 +21,13 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::http;
-use super::leader::{End, LeaderMetric, Replica};
+use super::leader::{End, Replica};
+use super::metrics::Metrics;
 use super::readiness::{Gate, Readiness};
 use super::settings::Settings;
-use crate::composio::{CallMetrics, Lead, is_loopback};
+use crate::composio::{Lead, is_loopback};
 use crate::controller::api_error::words;
 use crate::controller::brake::Brake;
-use crate::controller::budgets::Budgets;
 use crate::controller::cached::CachedProject;
 use crate::controller::context::{Context, Wake};
 use crate::controller::events::Events;
@@ -37,9 +36,7 @@ use crate::controller::in_use::InUse;
 use crate::controller::ledger::Ledger;
 use crate::controller::looks::Looks;
 use crate::controller::memory::{Absences, Failures, Gaps, InFlight, KeySuspicions, Sightings, Waiters};
-use crate::controller::metrics::{
-    Caches, OrganizationCache, OrganizationsMetric, ProjectsMetric, ReconcileMetrics,
-};
+use crate::controller::metrics::Caches;
 use crate::controller::organizations::{Organizations, State};
 use crate::controller::scope::{self, Namespaces};
 use crate::controller::secret_watch::{self, Publications};
@@ -68,8 +65,7 @@ pub struct Operator {
     readiness: Readiness,
     stop: CancellationToken,
     listener: Option<tokio::net::TcpListener>,
-    projects: Caches,
-    organizations: OrganizationCache,
+    metrics: Metrics,
 }
 
 /// Runs until SIGTERM or Ctrl-C, with the API server that kubeconfig or the pod's ServiceAccount names.
@@ -112,9 +108,9 @@ impl Operator {
     pub async fn new(settings: Settings, client: Client, stop: CancellationToken) -> anyhow::Result<Self> {
         settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
-        let (readiness, projects) = (Readiness::default(), Caches::default());
-        let organizations = OrganizationCache::default();
-        Ok(Self { settings, client, readiness, stop, listener, projects, organizations })
+        let lead = if settings.election.leader_elect { Lead::not_yet() } else { Lead::always() };
+        let (readiness, metrics) = (Readiness::default(), Metrics::new(lead));
+        Ok(Self { settings, client, readiness, stop, listener, metrics })
     }
 
     /// Its gates.
@@ -129,26 +125,15 @@ impl Operator {
 
     /// Runs until stopped. Probes and metrics are served from the beginning to the end.
     pub async fn run(mut self) -> anyhow::Result<()> {
-        let mut registry = Registry::with_prefix("composio_operator");
-        let (metrics, call_metrics) = (ReconcileMetrics::default(), CallMetrics::default());
-        metrics.register(&mut registry);
-        call_metrics.register(&mut registry);
-        let is_alone = !self.settings.election.leader_elect;
-        let lead = if is_alone { Lead::always() } else { Lead::not_yet() };
-        registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
-        registry.register_collector(Box::new(OrganizationsMetric(self.organizations.clone())));
-        registry.register_collector(Box::new(LeaderMetric(lead.clone())));
-        let budgets = Budgets::default();
-        registry.register_collector(Box::new(budgets.clone()));
-        self.readiness.stand_by(!is_alone);
-        let http_stop = CancellationToken::new();
+        self.readiness.stand_by(self.settings.election.leader_elect);
+        let (registry, http_stop) = (Arc::new(self.metrics.registry()), CancellationToken::new());
         if let Some(address) = self.http_address() {
             info!(http.address = %address, "serving /livez, /readyz and /metrics");
         }
         let served = self.listener.take().map(|listener| {
-            tokio::spawn(http::serve(listener, self.readiness.clone(), Arc::new(registry), http_stop.clone()))
+            tokio::spawn(http::serve(listener, self.readiness.clone(), registry, http_stop.clone()))
         });
-        let result = Box::pin(self.lead_and_work(lead, metrics, call_metrics, budgets)).await;
+        let result = Box::pin(self.lead_and_work()).await;
         http_stop.cancel();
         if let Some(served) = served {
             // A scraper that never ends its request must not keep the process from ending.
@@ -158,13 +143,7 @@ impl Operator {
     }
 
     /// Works, or stands by until the lead is free and then works.
-    async fn lead_and_work(
-        &self,
-        lead: Lead,
-        metrics: ReconcileMetrics,
-        call_metrics: CallMetrics,
-        budgets: Budgets,
-    ) -> anyhow::Result<()> {
+    async fn lead_and_work(&self) -> anyhow::Result<()> {
         info!(version = env!("CARGO_PKG_VERSION"), namespace = self.settings.namespace, "starting");
         if self.stop.run_until_cancelled(self.await_crds()).await.is_none() {
             return Ok(());
@@ -172,8 +151,7 @@ impl Operator {
         self.readiness.open(Gate::CrdsEstablished);
         let halt = self.stop.child_token();
         let work = async {
-            let start = self.start(lead.clone(), metrics, call_metrics, budgets);
-            match halt.clone().run_until_cancelled_owned(start).await {
+            match halt.clone().run_until_cancelled_owned(self.start()).await {
                 None => Ok(End::Finished),
                 Some(Err(error)) => Err(error),
                 Some(Ok((context, wakes))) => Ok(self.work(&context, wakes, &halt).await),
@@ -184,7 +162,8 @@ impl Operator {
             return work.await.map(drop);
         }
         let (client, election) = (self.client.clone(), self.settings.election.clone());
-        let mut replica = Replica::new(client, &self.settings.namespace, election, lead.clone());
+        let lead = self.metrics.lead.clone();
+        let mut replica = Replica::new(client, &self.settings.namespace, election, lead);
         if !replica.acquire(|| self.readiness.open(Gate::LeaseObserved), &self.stop).await {
             return Ok(());
         }
@@ -193,13 +172,7 @@ impl Operator {
     }
 
     /// Waits for what the controllers need.
-    async fn start(
-        &self,
-        lead: Lead,
-        metrics: ReconcileMetrics,
-        call_metrics: CallMetrics,
-        budgets: Budgets,
-    ) -> anyhow::Result<(Arc<Context>, Wakes)> {
+    async fn start(&self) -> anyhow::Result<(Arc<Context>, Wakes)> {
         let ledger = loop {
             match Ledger::open(self.client.clone(), &self.settings.namespace).await {
                 Ok(ledger) => break ledger,
@@ -217,9 +190,9 @@ impl Operator {
             client: self.client.clone(),
             namespace: self.settings.namespace.clone(),
             ledger,
-            organizations: Organizations::new(budgets),
+            organizations: Organizations::new(self.metrics.budgets.clone()),
             limits: self.settings.limits(),
-            lead,
+            lead: self.metrics.lead.clone(),
             observe_interval: self.settings.observe_interval,
             namespaces: Namespaces::default(),
             sweep_interval: self.settings.sweep_interval,
@@ -239,8 +212,8 @@ impl Operator {
             tasks: TaskTracker::new(),
             wake,
             events: Events::new(self.client.clone(), instance),
-            metrics,
-            call_metrics,
+            metrics: self.metrics.reconciles.clone(),
+            call_metrics: self.metrics.calls.clone(),
             claims: OnceLock::new(),
         };
         Ok((Arc::new(context), wakes))
@@ -288,7 +261,7 @@ impl Operator {
     /// Runs the controllers until halted, then lets what is running finish.
     async fn work(&self, context: &Arc<Context>, wakes: Wakes, halt: &CancellationToken) -> End {
         let stop = halt.clone();
-        let projects = self.projects.clone();
+        let projects = self.metrics.projects.clone();
         let (organizations, run_organizations) = organization::controller(
             context.clone(),
             stream(wakes.organizations),
@@ -303,7 +276,7 @@ impl Operator {
         );
         // Set once, here.
         let _ = context.claims.set(claims.clone());
-        let _ = self.organizations.set(organizations.clone());
+        let _ = self.metrics.organizations.set(organizations.clone());
         let purge = tombstones::purge(context.clone(), self.settings.tombstone_retention, stop.clone());
         let mut running: Vec<BoxFuture<'static, ()>> =
             vec![run_organizations.boxed(), run_claims.boxed(), purge.boxed()];

@@ -5,6 +5,7 @@
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
+mod explained;
 mod rights;
 
 use std::time::Duration;

@@ -29,6 +29,10 @@ pub fn helm<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::
 
 /// The objects of the chart for a namespace, with these arguments besides, such as `--set=replicas=1`.
 pub fn rendered(namespace: &str, arguments: &[&str]) -> anyhow::Result<Vec<DynamicObject>> {
-    let text = helm(["template", RELEASE, CHART, "--namespace", namespace, IMAGE].iter().chain(arguments))?;
-    serde_saphyr::from_multiple(&text).context("what helm has rendered")
+    serde_saphyr::from_multiple(&rendered_text(namespace, arguments)?).context("what helm has rendered")
+}
+
+/// The same as text, with its comments.
+pub fn rendered_text(namespace: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    helm(["template", RELEASE, CHART, "--namespace", namespace, IMAGE].iter().chain(arguments))
 }

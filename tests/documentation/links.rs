@@ -1,0 +1,56 @@
+//! Links: what they lead to is there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use regex::Regex;
+use testbed::documents::{all, read, root};
+
+/// The anchors of a document: those that it states, and those that the usual renderers make from its headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let heading = Regex::new(r"(?m)^#+ (.+)$").expect("a pattern");
+    let stated = Regex::new(r#"<a id="([^"]+)">"#).expect("a pattern");
+    // What stands in a block of code is no heading.
+    let outside: String = text.split("```").step_by(2).collect();
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|letter| letter.is_alphanumeric() || "-_".contains(*letter)).collect()
+    };
+    let stated = stated.captures_iter(text).map(|found| found[1].to_owned());
+    heading.captures_iter(&outside).map(|found| anchor(&found[1])).chain(stated).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").expect("a pattern");
+    let mut broken = Vec::new();
+    let mut followed = 0;
+    for document in all() {
+        for found in link.captures_iter(&read(&document)) {
+            let target = found[1].to_owned();
+            if target.starts_with("https://") {
+                continue;
+            }
+            followed += 1;
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let directory = Path::new(&document).parent().unwrap_or(Path::new(""));
+            let path = if path.is_empty() { (&document).into() } else { directory.join(path) };
+            let exists = root().join(&path).exists();
+            let is_there =
+                exists && (anchor.is_empty() || anchors(&read(&path.to_string_lossy())).contains(anchor));
+            if !is_there {
+                broken.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert!(followed > 0, "no link was followed");
+    assert!(broken.is_empty(), "links that lead nowhere:\n  {}", broken.join("\n  "));
+}
+
+#[test]
+fn the_sections_that_the_sources_refer_to_exist() {
+    assert!(
+        anchors(&read("docs/how-it-works.md")).contains("when-an-answer-is-lost"),
+        "src/domain/evidence.rs names it"
+    );
+}
