@@ -1,5 +1,5 @@
 //! The rules of the tree that the compiler does not know, read from the sources: which floor may use which, how long a
-//! file may be, where a key may be seen. What the documentation promises is compared in `documentation.rs`.
+//! file may be, where a key may be seen. What the documentation promises is compared in `documentation/`.
 #![expect(clippy::expect_used, reason = "a tree that cannot be read fails its test, with the reason")]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Commands that documents show: subcommands and flags are those that the programs have, and resources are called so.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser};
 use composio_operator::crd;
@@ -97,6 +98,18 @@ const VERBS: [&str; 16] = [
     "auth",
 ];
 
+/// What our kinds are called.
+static OURS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let mut ours = BTreeSet::new();
+    for definition in crd::all() {
+        let names = definition.spec.names;
+        ours.extend(names.short_names.into_iter().flatten().chain(names.categories.into_iter().flatten()));
+        ours.extend([format!("{}.composio.dev", names.plural), names.plural, names.kind.to_lowercase()]);
+    }
+    ours
+});
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"'[^']*'|"[^"]*""#).expect("a pattern"));
+
 /// The commands of a document: lines that begin with `$`, and code in a line that begins with the name of a program.
 fn commands(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");
@@ -119,8 +132,7 @@ fn commands(text: &str) -> Vec<String> {
 
 /// The programs of a pipeline, each with its words; what is quoted or filled in is one word.
 fn programs(command: &str) -> Vec<Vec<String>> {
-    let quoted = Regex::new(r#"'[^']*'|"[^"]*""#).expect("a pattern");
-    let plain = quoted.replace_all(command, "QUOTED");
+    let plain = QUOTED.replace_all(command, "QUOTED");
     let parts = plain.split(" | ").flat_map(|part| part.split(" && ")).flat_map(|part| part.split("; "));
     let words = |part: &str| -> Vec<String> {
         let words = part.split_whitespace().take_while(|word| !word.starts_with(['#', '<', '>']));
@@ -161,16 +173,6 @@ fn problem(words: &[String]) -> Option<String> {
 
 /// The verb, and what it is done to.
 fn of_kubectl(words: &[String]) -> Option<String> {
-    let mut ours = BTreeSet::new();
-    for definition in crd::all() {
-        let names = definition.spec.names;
-        ours.extend(names.short_names.into_iter().flatten().chain(names.categories.into_iter().flatten()));
-        ours.extend([
-            names.plural.clone(),
-            format!("{}.composio.dev", names.plural),
-            names.kind.to_lowercase(),
-        ]);
-    }
     let takes_value = [
         "namespace",
         "output",
@@ -195,7 +197,7 @@ fn of_kubectl(words: &[String]) -> Option<String> {
     if !VERBS.contains(&verb) {
         return Some(format!("kubectl does not {verb:?}"));
     }
-    let is_known = |name: &str| ours.contains(name) || RESOURCES.contains(&name);
+    let is_known = |name: &str| OURS.contains(name) || RESOURCES.contains(&name);
     let target =
         plain.get(1).copied().filter(|_| !["apply", "replace", "auth", "rollout"].contains(&verb))?;
     let kinds = target.split(',').map(|kind| kind.split(['/', '.']).next().unwrap_or_default());
@@ -241,7 +243,7 @@ fn every_flag_that_is_named_exists() {
     let commands = command.get_subcommands().chain([&command]);
     known.extend(
         commands
-            .flat_map(|command| command.get_arguments())
+            .flat_map(clap::Command::get_arguments)
             .filter_map(|flag| flag.get_long())
             .map(ToOwned::to_owned),
     );

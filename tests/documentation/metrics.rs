@@ -180,7 +180,8 @@ fn variants(file: &str, name: &str) -> Vec<(String, String)> {
         match line.strip_prefix("/// ") {
             Some(text) => comment.push(text.trim_end_matches('.').replace('`', "")),
             None => {
-                variants.push((line.trim_end_matches(',').to_owned(), std::mem::take(&mut comment).join(" ")))
+                let meaning = std::mem::take(&mut comment).join(" ");
+                variants.push((line.trim_end_matches(',').to_owned(), meaning));
             }
         }
     }

@@ -83,10 +83,19 @@ fn every_metric_exists() {
 fn every_environment_variable_exists() {
     let command = Cli::command();
     let known: BTreeSet<_> = command.get_arguments().filter_map(|flag| flag.get_env()).collect();
-    let tests = text_of("tests") + &read(".cargo/config.toml") + &text_of("src");
+    let read_elsewhere =
+        ["tests/testbed/src", "tests/chaos", "tests/documentation", "src", "charts"].map(text_of).concat();
+    let read_elsewhere = read_elsewhere + &read(".cargo/config.toml");
     assert_known("a variable", r"`([A-Z]+(?:_[A-Z]+)+)`", |name| {
-        known.contains(std::ffi::OsStr::new(name)) || tests.contains(name) || text_of("charts").contains(name)
+        known.contains(std::ffi::OsStr::new(name)) || read_elsewhere.contains(name)
     });
+}
+
+#[test]
+fn every_message_of_the_log_exists() {
+    let sources = text_of("src");
+    let known = |message: &str| sources.contains(&format!("{message}\""));
+    assert_known("a message", r#"\.message == "([^"]+)""#, known);
 }
 
 /// Reasons, conditions, kinds, values of enums, phases: each is a word of the sources, the schemas or the chart.

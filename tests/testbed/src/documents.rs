@@ -46,13 +46,13 @@ pub fn part(document: &str, part: &str) -> String {
     found.unwrap_or_else(|| give_up(&format!("{document} has no part {part}")))
 }
 
-/// Compares a part of a document with what it should be, or writes it anew where `UPDATE_DOCS` is set. `test` is the test
+/// Compares a part of a document with what it should be, or writes it anew where `UPDATE_DOCS` is set. `binary` is the test
 /// binary that knows what it should be.
 ///
 /// # Panics
 ///
 /// When they differ.
-pub fn assert_part(document: &str, part: &str, test: &str, wanted: &str) {
+pub fn assert_part(document: &str, part: &str, binary: &str, wanted: &str) {
     // Tests that run at once write parts of the same document.
     let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let text = read(document);
@@ -61,7 +61,7 @@ pub fn assert_part(document: &str, part: &str, test: &str, wanted: &str) {
             "{document} has no part that begins with <!-- {part}: and ends with <!-- end of {part} -->"
         ))
     };
-    let command = format!("UPDATE_DOCS=1 cargo test --test {test}");
+    let command = format!("UPDATE_DOCS=1 cargo test --test {binary}");
     let begin = format!("<!-- {part}: written by {command}; do not edit it. -->");
     let wanted = format!("{before}{begin}\n\n{}\n\n<!-- end of {part} -->{after}", wanted.trim());
     if std::env::var_os("UPDATE_DOCS").is_some() {
