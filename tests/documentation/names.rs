@@ -113,14 +113,35 @@ fn every_word_in_upper_camel_case_exists() {
 
 #[test]
 fn every_field_of_a_resource_exists() {
-    let schemas: Vec<Value> =
-        crd::all().iter().map(|definition| serde_json::to_value(definition).expect("JSON")).collect();
-    let known = |path: &str| {
-        let path = path.split('.');
-        let roots = schemas.iter().map(|schema| &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
-        roots.into_iter().any(|root| path.clone().try_fold(root, |at, name| field(at, name)).is_some())
-    };
-    assert_known("a field", r"(?:^|[\s`(=.'])((?:spec|status)(?:\.[a-zA-Z0-9]+)+)", known);
+    let schemas = schemas();
+    assert_known("a field", r"(?:^|[\s`(=.'])((?:spec|status)(?:\.[a-zA-Z0-9]+)+)", |path| {
+        is_field(&schemas, path)
+    });
+}
+
+#[test]
+fn every_patch_that_is_shown_has_fields_that_there_are() {
+    let schemas = schemas();
+    assert_known("a field of a patch", r"--patch '([^']+)'", |patch| {
+        let patch: Value = serde_json::from_str(patch).expect("JSON");
+        let (mut path, mut at) = (Vec::new(), &patch);
+        while let Some((name, inner)) = at.as_object().and_then(|members| members.iter().next()) {
+            path.push(name.as_str());
+            at = inner;
+        }
+        path.len() > 1 && is_field(&schemas, &path.join("."))
+    });
+}
+
+/// The schemas of both kinds.
+fn schemas() -> Vec<Value> {
+    let schema = |definition: Value| definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    crd::all().iter().map(|definition| schema(serde_json::to_value(definition).expect("JSON"))).collect()
+}
+
+fn is_field(schemas: &[Value], path: &str) -> bool {
+    let names = path.split('.');
+    schemas.iter().any(|root| names.clone().try_fold(root, |at, name| field(at, name)).is_some())
 }
 
 fn field<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
