@@ -177,12 +177,11 @@ fn variants(file: &str, name: &str) -> Vec<(String, String)> {
     let body = body.split_once("\n}").expect("its end").0;
     let (mut variants, mut comment) = (Vec::new(), Vec::new());
     for line in body.lines().map(str::trim) {
-        match line.strip_prefix("/// ") {
-            Some(text) => comment.push(text.trim_end_matches('.').replace('`', "")),
-            None => {
-                let meaning = std::mem::take(&mut comment).join(" ");
-                variants.push((line.trim_end_matches(',').to_owned(), meaning));
-            }
+        if let Some(text) = line.strip_prefix("/// ") {
+            comment.push(text.trim_end_matches('.').replace('`', ""));
+        } else {
+            let meaning = std::mem::take(&mut comment).join(" ");
+            variants.push((line.trim_end_matches(',').to_owned(), meaning));
         }
     }
     assert!(variants.iter().all(|(_, meaning)| !meaning.is_empty()), "a variant of {name} without a comment");

@@ -124,12 +124,12 @@ fn every_patch_that_is_shown_has_fields_that_there_are() {
     let schemas = schemas();
     assert_known("a field of a patch", r"--patch '([^']+)'", |patch| {
         let patch: Value = serde_json::from_str(patch).expect("JSON");
-        let (mut path, mut at) = (Vec::new(), &patch);
+        let (mut names, mut at) = (Vec::new(), &patch);
         while let Some((name, inner)) = at.as_object().and_then(|members| members.iter().next()) {
-            path.push(name.as_str());
+            names.push(name.as_str());
             at = inner;
         }
-        path.len() > 1 && is_field(&schemas, &path.join("."))
+        names.len() > 1 && is_field(&schemas, &names.join("."))
     });
 }
 
