@@ -51,6 +51,14 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
+fn every_document_is_in_the_index_of_the_readme() {
+    let index = read("README.md");
+    let is_missing = |document: &String| document != "README.md" && !index.contains(&format!("({document})"));
+    let missing: Vec<_> = all().into_iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "README.md, More: has no {missing:?}");
+}
+
+#[test]
 fn the_sections_that_the_sources_refer_to_exist() {
     assert!(
         anchors(&read("docs/how-it-works.md")).contains("when-an-answer-is-lost"),

@@ -8,6 +8,7 @@
 
 mod behaviour;
 mod commands;
+mod defaults;
 mod links;
 mod metrics;
 mod names;
