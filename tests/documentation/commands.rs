@@ -25,6 +25,7 @@ const OF_OTHERS: [(&str, &[&str]); 3] = [
             "output",
             "overwrite",
             "patch",
+            "patch-file",
             "prefix",
             "replicas",
             "selector",
