@@ -1,11 +1,12 @@
 //! The operator with exactly the rights of the chart, as a ServiceAccount with a real token: every write that it knows of is
-//! made once.
+//! made once. What the chart gives to people is in `people`.
 #![expect(
     clippy::expect_used,
     reason = "a test ends where something is not as expected, in the functions that tests share too"
 )]
 
 mod explained;
+mod people;
 mod rights;
 
 use std::time::Duration;

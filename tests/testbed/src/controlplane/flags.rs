@@ -56,7 +56,7 @@ pub(crate) fn controller_manager(pki: &PkiFiles, kubeconfig: &Path) -> Vec<Strin
         format!("--root-ca-file={}", pki.ca.display()),
         format!("--service-account-private-key-file={}", pki.token_private.display()),
         "--controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-         root-ca-certificate-publisher-controller"
+         root-ca-certificate-publisher-controller,clusterrole-aggregation-controller"
             .into(),
     ]
 }
