@@ -100,8 +100,14 @@ impl Collector for ProjectsMetric {
 /// The cache of the ComposioOrganizations; set when the watch is made.
 pub type OrganizationCache = Arc<OnceLock<Store<ComposioOrganization>>>;
 
-/// Whether each ComposioOrganization is ready and why, and what waits for an administrator, as its status says.
-pub struct OrganizationsMetric(pub OrganizationCache);
+/// Whether each ComposioOrganization is ready and why, what waits for an administrator, and when its next sweep is due, as
+/// its status says.
+pub struct OrganizationsMetric {
+    /// The organizations.
+    pub cache: OrganizationCache,
+    /// Distance between two sweeps.
+    pub sweep_interval: Duration,
+}
 
 impl fmt::Debug for OrganizationsMetric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,9 +115,27 @@ impl fmt::Debug for OrganizationsMetric {
     }
 }
 
+impl OrganizationsMetric {
+    /// One interval after the last sweep or, before the first, after the organization was made.
+    fn sweep_due(&self, object: &ComposioOrganization) -> Option<i64> {
+        let last = object.status.as_ref().and_then(|status| status.last_sweep_time.as_ref());
+        let since = last.or(object.metadata.creation_timestamp.as_ref())?;
+        since.0.as_second().checked_add_unsigned(self.sweep_interval.as_secs())
+    }
+}
+
 impl Collector for OrganizationsMetric {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let objects = self.0.get().map(Store::state).unwrap_or_default();
+        let objects = self.cache.get().map(Store::state).unwrap_or_default();
+        let help = "When the next sweep of each ComposioOrganization is due at the latest, since 1970";
+        let (name, unit) = ("sweep_due_timestamp", Some(&Unit::Seconds));
+        let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        let due: BTreeMap<_, _> =
+            objects.iter().map(|object| (object.name_any(), self.sweep_due(object))).collect();
+        for (name, due) in due.iter().filter_map(|(name, due)| Some((name, (*due)?))) {
+            let labels = [("organization", name.as_str())];
+            ConstGauge::new(due).encode(family.encode_family(&labels)?)?;
+        }
         let states = objects.iter().filter_map(|object| Some((object.name_any(), object.status.as_ref()?)));
         let states: BTreeMap<_, _> = states.collect();
         let help = "1 for each ComposioOrganization, with its readiness and the reason of that";

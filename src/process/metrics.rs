@@ -1,9 +1,13 @@
 //! All metrics of the process, in the one registry that `/metrics` serves and `docs/metrics.md` is made from. What each of
 //! them counts is with whoever counts it.
 
+use std::time::Duration;
+
 use prometheus_client::registry::Registry;
 
 use super::leader::LeaderMetric;
+use super::readiness::Readiness;
+use super::vitals::VitalsMetric;
 use crate::composio::{CallMetrics, Lead};
 use crate::controller::budgets::Budgets;
 use crate::controller::metrics::{
@@ -25,11 +29,15 @@ pub struct Metrics {
     pub budgets: Budgets,
     /// Whether this process leads.
     pub lead: Lead,
+    /// Whether this process is ready.
+    pub readiness: Readiness,
+    /// When the next sweep is due after one.
+    pub sweep_interval: Duration,
 }
 
 impl Metrics {
     /// Of a process that has not begun.
-    pub fn new(lead: Lead) -> Self {
+    pub fn new(lead: Lead, readiness: Readiness, sweep_interval: Duration) -> Self {
         Self {
             reconciles: ReconcileMetrics::default(),
             calls: CallMetrics::default(),
@@ -37,6 +45,8 @@ impl Metrics {
             organizations: OrganizationCache::default(),
             budgets: Budgets::default(),
             lead,
+            readiness,
+            sweep_interval,
         }
     }
 
@@ -46,8 +56,12 @@ impl Metrics {
         self.reconciles.register(&mut registry);
         self.calls.register(&mut registry);
         registry.register_collector(Box::new(ProjectsMetric(self.projects.clone())));
-        registry.register_collector(Box::new(OrganizationsMetric(self.organizations.clone())));
+        registry.register_collector(Box::new(OrganizationsMetric {
+            cache: self.organizations.clone(),
+            sweep_interval: self.sweep_interval,
+        }));
         registry.register_collector(Box::new(LeaderMetric(self.lead.clone())));
+        registry.register_collector(Box::new(VitalsMetric(self.readiness.clone())));
         registry.register_collector(Box::new(self.budgets.clone()));
         registry
     }

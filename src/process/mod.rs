@@ -9,6 +9,7 @@ mod release;
 mod run;
 pub mod settings;
 mod telemetry;
+mod vitals;
 
 pub use self::print_crds::print_crds;
 pub use self::readiness::{Gate, Readiness};

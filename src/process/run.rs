@@ -109,7 +109,8 @@ impl Operator {
         settings.check().map_err(anyhow::Error::msg)?;
         let listener = Some(http::bind(settings.http_address).await?);
         let lead = if settings.election.leader_elect { Lead::not_yet() } else { Lead::always() };
-        let (readiness, metrics) = (Readiness::default(), Metrics::new(lead));
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(lead, readiness.clone(), settings.sweep_interval);
         Ok(Self { settings, client, readiness, stop, listener, metrics })
     }
 

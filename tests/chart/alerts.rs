@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use composio_operator::domain::reason::Reason;
 use regex::Regex;
 use serde_json::{Value, json};
 use testbed::chart::{CHART, rendered};
-use testbed::eventually::eventually;
 use testbed::tools::Tool;
-use testbed::world::{PATIENCE, World};
+
+use crate::served::Served;
 
 /// How an alert is fired.
 struct Case {
@@ -24,14 +23,20 @@ struct Case {
     value: &'static str,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     Case {
         alert: "ComposioOperatorNotLeading",
         series: &[
-            ("composio_operator_leader{pod=\"a\"}", "0x200"),
-            ("composio_operator_leader{pod=\"b\"}", "0x200"),
+            ("composio_operator_leader{namespace=\"composio-system\",pod=\"a\"}", "0x200"),
+            ("composio_operator_ready{namespace=\"composio-system\",pod=\"a\"}", "1x200"),
+            // It leads, and waits for something.
+            ("composio_operator_leader{namespace=\"composio-system\",pod=\"b\"}", "1x200"),
+            ("composio_operator_ready{namespace=\"composio-system\",pod=\"b\"}", "0x200"),
+            // That another one leads elsewhere does not count.
+            ("composio_operator_leader{namespace=\"other\",pod=\"c\"}", "1x200"),
+            ("composio_operator_ready{namespace=\"other\",pod=\"c\"}", "1x200"),
         ],
-        labels: &[],
+        labels: &[("namespace", "composio-system")],
         value: "0",
     },
     Case {
@@ -83,25 +88,47 @@ const CASES: [Case; 8] = [
         value: "0.1",
     },
     Case {
-        alert: "ComposioSweepsFail",
+        alert: "ComposioSweepOverdue",
         series: &[
-            ("composio_operator_sweeps_total{outcome=\"Failed\"}", "0+1x200"),
-            ("composio_operator_sweeps_total{outcome=\"Complete\"}", "7x200"),
+            ("composio_operator_sweep_due_timestamp_seconds{organization=\"eu\"}", "600x200"),
+            (
+                "composio_operator_organizations{organization=\"eu\",ready=\"true\",reason=\"KeyAccepted\"}",
+                "1x200",
+            ),
+            ("composio_operator_sweep_due_timestamp_seconds{organization=\"us\"}", "600x200"),
+            (
+                "composio_operator_organizations{organization=\"us\",ready=\"true\",reason=\"Suspended\"}",
+                "1x200",
+            ),
+        ],
+        labels: &[("organization", "eu")],
+        value: "10200",
+    },
+    Case {
+        alert: "ComposioPassesFail",
+        series: &[
+            ("composio_operator_reconciles_total{kind=\"ComposioProject\",outcome=\"Failed\"}", "0+12x200"),
+            ("composio_operator_reconciles_total{kind=\"ComposioProject\",outcome=\"Done\"}", "0+2x200"),
+            ("composio_operator_reconciles_total{kind=\"Claim\",outcome=\"Done\"}", "0+6x200"),
         ],
         labels: &[],
-        value: "60",
+        value: "0.2",
     },
 ];
 
 /// Where nothing is wrong.
-const FINE: [(&str, &str); 7] = [
+const FINE: [(&str, &str); 11] = [
     ("composio_operator_leader{pod=\"a\"}", "1x200"),
     ("composio_operator_leader{pod=\"b\"}", "0x200"),
+    ("composio_operator_ready{pod=\"a\"}", "1x200"),
+    ("composio_operator_ready{pod=\"b\"}", "1x200"),
     ("composio_operator_organizations{organization=\"eu\",ready=\"true\",reason=\"KeyAccepted\"}", "1x200"),
     ("composio_operator_projects{ready=\"true\",reason=\"Reconciled\"}", "100x200"),
     ("composio_operator_breaker_open{organization=\"eu\"}", "0x200"),
     ("composio_operator_throttled_calls_total{organization=\"eu\"}", "5x200"),
-    ("composio_operator_sweeps_total{outcome=\"Complete\"}", "0+1x200"),
+    ("composio_operator_sweep_due_timestamp_seconds{organization=\"eu\"}", "600+60x200"),
+    ("composio_operator_reconciles_total{kind=\"ComposioProject\",outcome=\"Failed\"}", "0+1x200"),
+    ("composio_operator_reconciles_total{kind=\"ComposioProject\",outcome=\"Done\"}", "0+9x200"),
 ];
 
 fn file() -> PathBuf {
@@ -114,7 +141,7 @@ fn rules() -> Vec<Value> {
     value["groups"][0]["rules"].as_array().expect("rules").clone()
 }
 
-fn promtool(arguments: &[&str]) {
+pub(crate) fn promtool(arguments: &[&str]) {
     let output =
         Command::new(Tool::Promtool.path().expect("promtool")).args(arguments).output().expect("promtool");
     let said =
@@ -189,29 +216,23 @@ fn each_alert_has_a_runbook_and_knows_all_reasons_that_stall() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_serves_each_metric_that_an_alert_asks_for() {
-    let mut world = World::without_operator().await;
-    world.sweep_interval = Duration::from_secs(1);
-    world.start_operator().await;
-    world.apply("shop", json!({})).await;
-    world.ready("shop").await;
-    let page = eventually("a sweep is counted", PATIENCE, async || {
-        let page = world.metrics().await;
-        if page.contains("composio_operator_sweeps_total") { Ok(page) } else { Err("none is".to_owned()) }
-    })
-    .await;
-    let (metric, label) =
-        (Regex::new("composio_operator_[a-z_]+").unwrap(), Regex::new("([a-z]+)[!=]~?\"").unwrap());
+    let served = Served::by_an_operator().await;
+    let label = Regex::new(r"\$labels\.(\w+)").unwrap();
     for rule in rules() {
-        let expression = rule["expr"].as_str().unwrap();
-        for name in metric.find_iter(expression).map(|found| found.as_str()) {
-            let family = format!("# TYPE {} ", name.trim_end_matches("_total"));
-            assert!(page.contains(&family), "{name} is not served: {page}");
-        }
-        for label in label.captures_iter(expression).map(|found| found[1].to_owned()) {
-            assert!(page.contains(&format!("{label}=\"")), "no metric has the label {label}");
-        }
+        let said = rule["annotations"].to_string();
+        let shown: Vec<&str> =
+            label.captures_iter(&said).map(|found| found.get(1).unwrap().as_str()).collect();
+        let mistakes = served.mistakes(rule["expr"].as_str().unwrap(), &shown);
+        assert_eq!(mistakes, Vec::<String>::new(), "{}", rule["alert"]);
     }
-    world.finish(&[]).await;
+    for (query, mistake) in [
+        ("composio_operator_nothing", "composio_operator_nothing is not served"),
+        ("composio_operator_leader{lane=\"Work\"}", "composio_operator_leader has no label lane"),
+        ("sum by (lane) (composio_operator_leader)", "nothing has the label lane"),
+    ] {
+        assert_eq!(served.mistakes(query, &[]), [mistake]);
+    }
+    assert_eq!(served.mistakes("max(composio_operator_leader)", &["pod"]), ["its result has no label pod"]);
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod policies;
 mod policy;
 mod render;
 mod schemas;
+mod served;

@@ -11,6 +11,7 @@ use composio_operator::controller::metrics::{Kind, PassOutcome};
 use composio_operator::crd::ComposioOrganization;
 use composio_operator::domain::budget::Lane;
 use composio_operator::domain::reason::Reason;
+use composio_operator::process::Readiness;
 use composio_operator::process::metrics::Metrics;
 use kube::runtime::reflector::{Lookup, Store, store};
 use kube::runtime::watcher::Event;
@@ -43,8 +44,8 @@ pub(crate) struct Family {
 
 /// Every metric that the operator can serve, by its name without `_total`: each was counted once.
 pub(crate) fn families() -> BTreeMap<String, Family> {
-    let metrics = Metrics::new(Lead::always());
     let once = Duration::ZERO;
+    let metrics = Metrics::new(Lead::always(), Readiness::default(), once);
     metrics.reconciles.pass(Kind::Claim, PassOutcome::Done);
     metrics.reconciles.swept(true, once);
     metrics.calls.observe((Operation::List, Lane::Observe), CallOutcome::Ok, once);
@@ -58,7 +59,8 @@ pub(crate) fn families() -> BTreeMap<String, Family> {
         })
     };
     let held = json!([{"kind": "Deletions", "count": 1, "token": "0", "sinceTime": "2026-01-01T00:00:00Z"}]);
-    let organizations = cache::<ComposioOrganization>(&object("ComposioOrganization", json!({"held": held})));
+    let status = json!({"held": held, "lastSweepTime": "2026-01-01T00:00:00Z"});
+    let organizations = cache::<ComposioOrganization>(&object("ComposioOrganization", status));
     let projects = cache::<CachedProject>(&object("ComposioProject", json!({})));
     assert!(metrics.organizations.set(organizations).is_ok() && metrics.projects.set(vec![projects]).is_ok());
 
