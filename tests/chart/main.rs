@@ -8,6 +8,7 @@
 
 mod alerts;
 mod install;
+mod pods;
 mod policies;
 mod policy;
 mod render;

@@ -74,6 +74,7 @@ fn a_value_that_nobody_knows_or_that_cannot_be_is_refused_by_its_name() {
         ("settings.observeInterval=often", "observeInterval"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("image.digest=abc", "digest"),
+        ("proxy.httpsProxy=proxy:3128", "httpsProxy"),
         ("watchNamespaces={Shop}", "watchNamespaces"),
         ("serviceAccount.create=false", "serviceAccount.name"),
         ("image.repository=", "image.repository"),
@@ -137,6 +138,72 @@ fn its_definitions_are_those_of_crds_and_are_kept_unless_somebody_says_otherwise
     }
     assert_eq!(kept, wanted);
     assert_eq!(definitions(&["--set=crds.enabled=false"]), []);
+}
+
+#[test]
+fn of_two_labels_of_one_name_the_more_special_one_counts_and_none_that_is_selected_by_can_be_set() {
+    let objects = rendered(
+        "composio-system",
+        &[
+            r"--set=commonLabels.release=all,commonLabels.app\.kubernetes\.io/name=x",
+            r"--set=podLabels.release=pods,podLabels.app\.kubernetes\.io/instance=x",
+            "--set=metrics.prometheusRule.enabled=true,metrics.prometheusRule.labels.release=rules",
+            "--set=metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=monitor",
+            "--set=networkPolicy.enabled=true",
+        ],
+    )
+    .unwrap();
+    let object = |wanted: &str| objects.iter().find(|object| kind(object) == wanted).unwrap();
+    let pod = &object("Deployment").data["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(pod["release"], "pods");
+    for (wanted, release) in [("PrometheusRule", "rules"), ("ServiceMonitor", "monitor"), ("Service", "all")]
+    {
+        assert_eq!(object(wanted).labels()["release"], release, "{wanted}");
+    }
+    let service: Value = json!(object("Service").labels());
+    for (wanted, selector, selected) in [
+        ("Deployment", "/selector/matchLabels", pod),
+        ("Service", "/selector", pod),
+        ("PodDisruptionBudget", "/selector/matchLabels", pod),
+        ("NetworkPolicy", "/podSelector/matchLabels", pod),
+        ("ServiceMonitor", "/selector/matchLabels", &service),
+    ] {
+        let selector = object(wanted).data["spec"].pointer(selector).unwrap().as_object().unwrap();
+        assert_eq!(selector.len(), 2, "{wanted}");
+        assert!(selector.iter().all(|(name, value)| selected[name] == *value), "{wanted}: {selected}");
+    }
+}
+
+#[test]
+fn the_network_policy_leaves_the_way_to_the_proxy_open() {
+    let ports = |proxy: &str| {
+        let arguments = ["--set=networkPolicy.enabled=true", &format!("--set=proxy.httpsProxy={proxy}")];
+        let objects = rendered("composio-system", &arguments).unwrap();
+        let policy = objects.iter().find(|object| kind(object) == "NetworkPolicy").unwrap();
+        let ports = policy.data["spec"]["egress"][1]["ports"].as_array().unwrap().clone();
+        ports.iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(""), [443, 6443]);
+    assert_eq!(ports("http://proxy.example:3128"), [443, 6443, 3128]);
+    assert_eq!(ports("http://10.0.0.1"), [443, 6443, 80]);
+    assert_eq!(ports("https://proxy.example/"), [443, 6443, 443]);
+}
+
+#[test]
+fn without_rights_in_the_whole_cluster_it_can_be_installed_for_some_namespaces() {
+    let objects = rendered(
+        "composio-system",
+        &[
+            "--set=watchNamespaces={shop,store}",
+            "--set=crds.enabled=false,rbac.aggregate=false,selfRestraint.enabled=false,release.onDelete=true",
+        ],
+    )
+    .unwrap();
+    let cluster_wide: Vec<_> =
+        objects.iter().filter(|object| object.namespace().is_none()).map(kind).collect();
+    assert_eq!(cluster_wide, Vec::<&str>::new());
+    let namespaces: BTreeSet<_> = objects.iter().filter_map(ResourceExt::namespace).collect();
+    assert_eq!(namespaces, ["composio-system", "shop", "store"].map(ToOwned::to_owned).into());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,25 +29,22 @@
 {{- end -}}
 
 {{- define "composio-operator.selector" -}}
-app.kubernetes.io/name: {{ include "composio-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "composio-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{- define "composio-operator.labels" -}}
-{{ include "composio-operator.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{/* Labels and annotations of an object. Takes a list: the root, further annotations. */}}
+{{/* Labels and annotations of an object. Takes a list: the root, further annotations and, if there are any, further labels. Of
+labels of one name the first counts, so that none comes twice and nobody else sets those that objects are selected by. */}}
 {{- define "composio-operator.metadata" -}}
 {{- $root := index . 0 -}}
+{{- $labels := fromYaml (include "composio-operator.selector" $root) -}}
+{{- range slice . 2 -}}
+{{- $labels = merge $labels . -}}
+{{- end -}}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" -}}
+{{- $own := dict "helm.sh/chart" $chart "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/managed-by" $root.Release.Service -}}
 labels:
-  {{- include "composio-operator.labels" $root | nindent 2 }}
+  {{- merge $labels $own $root.Values.commonLabels | toYaml | nindent 2 }}
 {{- with merge (dict) (index . 1) $root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -96,22 +93,55 @@ annotations:
 {{- end }}
 {{- end -}}
 
-{{/* What every pod has: credentials of the registry, and what the standard `restricted` asks of pods. */}}
-{{- define "composio-operator.podsecurity" -}}
-{{- with .Values.imagePullSecrets -}}
+{{/* Labels and annotations of pods with these labels of their own. Takes a list: the root, the labels. */}}
+{{- define "composio-operator.podmetadata" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- merge (index . 1) $root.Values.podLabels $root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge (dict) $root.Values.podAnnotations $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What every pod has: where it may run, credentials of the registry, and what the standard `restricted` asks of pods. The
+environment has the chart's variables and no Service's, which could have their names. OpenShift chooses the user itself. */}}
+{{- define "composio-operator.pod" -}}
+automountServiceAccountToken: true
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
-{{ end -}}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 securityContext:
   runAsNonRoot: true
+  {{- if not (.Capabilities.APIVersions.Has "security.openshift.io/v1") }}
   runAsUser: 65532
   runAsGroup: 65532
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* The same of containers. */}}
-{{- define "composio-operator.containersecurity" -}}
+{{- define "composio-operator.container" -}}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
