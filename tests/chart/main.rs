@@ -7,6 +7,7 @@
 )]
 
 mod alerts;
+mod dashboard;
 mod install;
 mod pods;
 mod policies;

@@ -22,7 +22,7 @@ pub(crate) const SETS: [(&str, &[&str]); 6] = [
         "everything that can be switched on",
         &[
             "--set=networkPolicy.enabled=true,release.onDelete=true,proxy.httpsProxy=http://proxy:3128",
-            "--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true",
+            "--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true",
         ],
     ),
     (
