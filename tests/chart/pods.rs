@@ -59,6 +59,17 @@ fn pods_ask_for_their_token_themselves_and_get_no_variables_of_services() {
 }
 
 #[test]
+fn what_is_logged_is_the_operators_default_until_somebody_says_otherwise() {
+    let filter = |arguments: &[&str]| {
+        let [operator, _] = pods(arguments);
+        let env = operator["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+        env.into_iter().find(|variable| variable["name"] == "RUST_LOG").map(|found| found["value"].clone())
+    };
+    assert_eq!(filter(&[]), None);
+    assert_eq!(filter(&["--set=log.filter=debug"]), Some(json!("debug")));
+}
+
+#[test]
 fn openshift_chooses_the_user() {
     let user = |pod: &Value| pod["spec"]["securityContext"]["runAsUser"].clone();
     assert_eq!(pods(&[]).map(|pod| user(&pod)), [json!(65532), json!(65532)]);

@@ -78,6 +78,8 @@ fn a_value_that_nobody_knows_or_that_cannot_be_is_refused_by_its_name() {
         ("watchNamespaces={Shop}", "watchNamespaces"),
         ("serviceAccount.create=false", "serviceAccount.name"),
         ("image.repository=", "image.repository"),
+        ("release.onDelete=true,rbac.create=false", "rbac.create"),
+        ("metrics.serviceMonitor.enabled=true,metrics.service.enabled=false", "metrics.service.enabled"),
     ];
     for (value, name) in refused {
         let error = rendered("composio-system", &[&format!("--set={value}")]).unwrap_err().to_string();

@@ -75,8 +75,10 @@ annotations:
   value: "true"
 - name: COMPOSIO_OPERATOR_LOG_FORMAT
   value: {{ .Values.log.format | quote }}
+{{- with .Values.log.filter }}
 - name: RUST_LOG
-  value: {{ .Values.log.filter | quote }}
+  value: {{ . | quote }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: COMPOSIO_OPERATOR_{{ snakecase $name | upper }}
   value: {{ $value | quote }}
