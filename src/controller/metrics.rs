@@ -271,3 +271,27 @@ impl ReconcileMetrics {
         self.time_to_ready.observe(after.as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_due_an_interval_after_the_last_one_or_after_the_organization_was_made() {
+        let sweep_interval = Duration::from_mins(10);
+        let metric = OrganizationsMetric { cache: OrganizationCache::default(), sweep_interval };
+        let due = |status: serde_json::Value| {
+            let object = json!({
+                "apiVersion": "composio.dev/v1alpha1", "kind": "ComposioOrganization",
+                "metadata": {"name": "default", "creationTimestamp": "1970-01-01T00:01:00Z"},
+                "spec": {"apiKeySecretRef": {"name": "key"}}, "status": status
+            });
+            metric.sweep_due(&serde_json::from_value(object).unwrap())
+        };
+        assert_eq!(due(json!({"lastSweepTime": "1970-01-01T01:00:00Z"})), Some(4200));
+        assert_eq!(due(json!({})), Some(660));
+        assert_eq!(due(json!(null)), Some(660));
+    }
+}

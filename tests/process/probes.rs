@@ -32,6 +32,13 @@ async fn create_namespace(client: &Client, name: &str) {
     Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("a fresh namespace");
 }
 
+/// What the metrics say of `/readyz`.
+async fn ready_metric(child: &Child) -> String {
+    let (_, page) = child.get("/metrics").await.expect("a page");
+    let line = page.lines().find(|line| line.starts_with("composio_operator_ready "));
+    line.expect("a metric").to_owned()
+}
+
 async fn ends(mut child: Child) {
     child.signal(Signal::TERM);
     assert_eq!(child.ended().await, Some(0));
@@ -45,8 +52,10 @@ async fn without_its_namespace_it_is_alive_and_not_ready_and_goes_on_by_itself()
     settings.namespace = format!("{}-late", world.system);
     let mut child = Child::launch(BINARY, &settings, &world.control_plane.kubeconfig()).await;
     waits_for(&child, "ledger-open, caches-synced").await;
+    assert_eq!(ready_metric(&child).await, "composio_operator_ready 0");
     create_namespace(&world.client, &settings.namespace).await;
     child.ready().await;
+    assert_eq!(ready_metric(&child).await, "composio_operator_ready 1");
     ends(child).await;
     world.finish(&[]).await;
 }
@@ -87,6 +96,9 @@ async fn the_metrics_are_openmetrics_and_count_what_was_done() {
         ("composio_operator_budget_remaining", "gauge"),
         ("composio_operator_breaker_open", "gauge"),
         ("composio_operator_throttled_calls", "counter"),
+        ("composio_operator_ready", "gauge"),
+        ("composio_operator_resident_memory_bytes", "gauge"),
+        ("composio_operator_sweep_due_timestamp_seconds", "gauge"),
     ] {
         assert_eq!(families.get(family).map(|family| family.kind.as_str()), Some(kind), "{family} in {page}");
     }
