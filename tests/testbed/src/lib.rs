@@ -5,6 +5,7 @@ pub mod canary;
 pub mod chaos;
 pub mod chart;
 pub mod controlplane;
+pub mod dockerfile;
 pub mod documents;
 pub mod emulator;
 pub mod eventually;

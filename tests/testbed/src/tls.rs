@@ -28,19 +28,29 @@ impl TlsFront {
     ///
     /// The URL is not one of loopback, or nothing can be signed or listened on.
     pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+        Self::start_as("127.0.0.1", upstream).await
+    }
+
+    /// The same as a server that is reached by another name, which leads to loopback.
+    ///
+    /// # Errors
+    ///
+    /// As [`TlsFront::start`].
+    pub async fn start_as(name: &str, upstream: &str) -> anyhow::Result<Self> {
         let upstream = upstream.strip_prefix("http://").context("an upstream that speaks http")?;
         let upstream: SocketAddr = upstream.parse().context("an upstream that is an address")?;
         anyhow::ensure!(upstream.ip().is_loopback(), "{upstream} is not a loopback address");
-        let (ca_pem, config) = signed()?;
+        let (ca_pem, config) = signed(name)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen")?;
-        let url = format!("https://{}", listener.local_addr().context("the listener has no address")?);
+        let port = listener.local_addr().context("the listener has no address")?.port();
+        let url = format!("https://{name}:{port}");
         let running = CancellationToken::new();
         let accepting = accept(listener, TlsAcceptor::from(Arc::new(config)), upstream, running.clone());
         tokio::spawn(running.clone().run_until_cancelled_owned(accepting));
         Ok(Self { url, ca_pem, _running: running.drop_guard() })
     }
 
-    /// `https://127.0.0.1:PORT`
+    /// Such as `https://127.0.0.1:40123`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -77,7 +87,7 @@ async fn relay(stream: TcpStream, acceptor: TlsAcceptor, upstream: SocketAddr) {
 }
 
 /// An authority, and what a server needs that it has signed.
-fn signed() -> anyhow::Result<(String, ServerConfig)> {
+fn signed(name: &str) -> anyhow::Result<(String, ServerConfig)> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "testbed-tls-front");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -85,7 +95,7 @@ fn signed() -> anyhow::Result<(String, ServerConfig)> {
     let authority_key = KeyPair::generate()?;
     let ca_pem = authority.self_signed(&authority_key)?.pem();
     let key = KeyPair::generate()?;
-    let server = CertificateParams::new(["127.0.0.1".to_owned()])?;
+    let server = CertificateParams::new([name.to_owned()])?;
     let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key))?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());

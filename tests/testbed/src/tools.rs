@@ -1,6 +1,6 @@
-//! Programs that judge what this project ships: helm and kubeconform for the chart, promtool for alerts. They are taken from
-//! `PATH` if all are there, else from the cache, else built from their official Go modules, whose versions and checksums
-//! stand in `tools/go.mod` and `tools/go.sum`.
+//! Programs that judge what this project ships: helm and kubeconform for the chart, promtool for alerts, actionlint for the
+//! workflows, BuildKit for the Dockerfile. Those of a suite are taken from `PATH` if all of it are there, else from the cache,
+//! else built from their official Go modules, whose versions and checksums stand in `go.mod` and `go.sum` of `tools` and `image`.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,13 @@ pub enum Tool {
     Kubeconform,
     /// Checks rules and metrics of Prometheus.
     Promtool,
+    /// Checks workflows.
+    Actionlint,
+    /// Says what BuildKit makes of a Dockerfile: `image/main.go`.
+    DockerfilePlan,
 }
 
-const SUITE: Suite = Suite {
+const CHART: Suite = Suite {
     name: "tools",
     programs: &["helm", "kubeconform", "promtool"],
     sources: &[("go.mod", include_str!("../tools/go.mod")), ("go.sum", include_str!("../tools/go.sum"))],
@@ -27,16 +31,39 @@ const SUITE: Suite = Suite {
     files: &[],
 };
 
+const IMAGE: Suite = Suite {
+    name: "image",
+    programs: &["actionlint", "dockerfile-plan"],
+    sources: &[
+        ("go.mod", include_str!("../image/go.mod")),
+        ("go.sum", include_str!("../image/go.sum")),
+        ("main.go", include_str!("../image/main.go")),
+    ],
+    packages: &["tool", "."],
+    minutes: 1,
+    files: &[],
+};
+
 impl Tool {
     /// Where it is. The first time that may take some minutes, which show their progress on stderr; of several processes
     /// one works, and the others wait.
     pub fn path(self) -> anyhow::Result<PathBuf> {
+        let (suite, name) = self.place();
         let search_path = std::env::var_os("PATH").unwrap_or_default();
-        let found: Option<Vec<PathBuf>> =
-            SUITE.programs.iter().map(|name| on_path(&search_path, name)).collect();
-        match found {
-            Some(found) => Ok(found[self as usize].clone()),
-            None => Ok(SUITE.directory()?.join(SUITE.programs[self as usize])),
+        let is_there = suite.programs.iter().all(|name| on_path(&search_path, name).is_some());
+        match on_path(&search_path, name).filter(|_| is_there) {
+            Some(found) => Ok(found),
+            None => Ok(suite.directory()?.join(name)),
+        }
+    }
+
+    fn place(self) -> (&'static Suite, &'static str) {
+        match self {
+            Self::Helm => (&CHART, "helm"),
+            Self::Kubeconform => (&CHART, "kubeconform"),
+            Self::Promtool => (&CHART, "promtool"),
+            Self::Actionlint => (&IMAGE, "actionlint"),
+            Self::DockerfilePlan => (&IMAGE, "dockerfile-plan"),
         }
     }
 }

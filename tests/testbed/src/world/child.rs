@@ -65,12 +65,22 @@ impl Child {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("kubeconfig.yaml");
         write_kubeconfig(&path, kubeconfig).expect("a file");
+        let mut command = Command::new(binary);
+        command.env("KUBECONFIG", &path).env("RUST_LOG", filter);
+        Self::run(command, settings, directory).await
+    }
+
+    /// Runs a command that ends in the operator, to which the flags of the settings are added; the rest as
+    /// [`Child::launch`]. Where the API server is, the command knows.
+    pub async fn launch_command(command: Command, settings: &Settings) -> Self {
+        Self::run(command, settings, tempfile::tempdir().expect("a directory")).await
+    }
+
+    async fn run(mut command: Command, settings: &Settings, directory: tempfile::TempDir) -> Self {
         let [log, output] =
             [LOG, OUTPUT].map(|name| File::create(directory.path().join(name)).expect("a file"));
         let settings = Settings { http_address: ([127, 0, 0, 1], 0).into(), ..settings.clone() };
-        let child = Command::new(binary)
-            .env("KUBECONFIG", &path)
-            .env("RUST_LOG", filter)
+        let child = command
             .args(arguments(&settings))
             .stdin(Stdio::null())
             .stdout(output)
