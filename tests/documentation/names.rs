@@ -84,7 +84,9 @@ fn every_environment_variable_exists() {
     let command = Cli::command();
     let known: BTreeSet<_> = command.get_arguments().filter_map(|flag| flag.get_env()).collect();
     let read_elsewhere =
-        ["tests/testbed/src", "tests/chaos", "tests/documentation", "src", "charts"].map(text_of).concat();
+        ["tests/testbed/src", "tests/chaos", "tests/documentation", "src", "charts", ".github"]
+            .map(text_of)
+            .concat();
     let read_elsewhere = read_elsewhere + &read(".cargo/config.toml");
     assert_known("a variable", r"`([A-Z]+(?:_[A-Z]+)+)`", |name| {
         known.contains(std::ffi::OsStr::new(name)) || read_elsewhere.contains(name)
