@@ -53,12 +53,12 @@ async fn poke(world: &World) {
 async fn an_endpoint_is_trusted_by_the_given_bundle_only() {
     let (world, front) = behind_tls(None).await;
     // The platform does not know this authority.
-    says(&world, "EndpointUnreachable", "certificate").await;
+    says(&world, "EndpointUnreachable", "invalid peer certificate").await;
     let another = TlsFront::start(world.emulator.url()).await.unwrap();
     bundle(&world, "ca.crt", another.ca_pem()).await;
     endpoint(&world, &front, Some(json!({"name": "corp-ca"}))).await;
     poke(&world).await;
-    says(&world, "EndpointUnreachable", "certificate").await;
+    says(&world, "EndpointUnreachable", "invalid peer certificate").await;
     assert_eq!(world.control.journal_since(0).len(), 0, "something was sent to whom nobody trusts");
     // A bundle may have several.
     bundle(&world, "ca.crt", &format!("corporate\n{}\n{}", another.ca_pem(), front.ca_pem())).await;
@@ -70,7 +70,7 @@ async fn an_endpoint_is_trusted_by_the_given_bundle_only() {
     // Another authority from now on: the change is picked up, also where all is well.
     bundle(&world, "ca.crt", another.ca_pem()).await;
     poke(&world).await;
-    says(&world, "EndpointUnreachable", "certificate").await;
+    says(&world, "EndpointUnreachable", "invalid peer certificate").await;
     world.apply("new", json!({})).await;
     world.not_ready("new", "OrganizationNotReady").await;
     bundle(&world, "ca.crt", front.ca_pem()).await;
