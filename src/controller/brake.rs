@@ -15,6 +15,7 @@ use super::api_error::failure;
 use super::context::Context;
 use super::ledger::{Ledger, ORGANIZATION_LABEL, PHASE_LABEL, PROJECT_ID_ANNOTATION};
 use super::organizations::Organization;
+use super::tombstones::written_time;
 use crate::composio::BootInstant;
 use crate::domain::brake::{Permit, Tally};
 use crate::domain::failure::Failure;
@@ -143,8 +144,8 @@ impl Ledger {
         let ending = |secret: PartialObjectMeta<Secret>| {
             let id = secret.annotations().get(PROJECT_ID_ANNOTATION)?.clone();
             let is_over = secret.labels().get(PHASE_LABEL).is_some_and(|phase| phase == "Deleted");
-            let born = secret.creation_timestamp().map(|born| born.0).filter(|_| is_over);
-            Some((id, born.unwrap_or_else(Timestamp::now)))
+            let written = written_time(&secret).filter(|_| is_over);
+            Some((id, written.unwrap_or_else(Timestamp::now)))
         };
         let listed = listed.map_err(|error| failure("reading the tombstones", &error))?;
         Ok(listed.items.into_iter().filter_map(ending).collect())

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,6 +21,8 @@ use crate::domain::ids::{ProjectId, tombstone_name};
 
 /// Type of a tombstone.
 const TOMBSTONE_TYPE: &str = "composio.dev/project-tombstone";
+/// Annotation of a tombstone: when it was written. One that was restored from a backup has a later `creationTimestamp`.
+const WRITTEN_ANNOTATION: &str = "composio.dev/written-time";
 /// Selects tombstones.
 const TOMBSTONES: &str = "composio.dev/phase=Deleted";
 /// Distance between two looks for tombstones that are old enough.
@@ -47,7 +49,7 @@ impl Ledger {
         let params = ListParams::default().labels(TOMBSTONES);
         let mut purged = 0;
         for tombstone in self.secrets.list_metadata(&params).await? {
-            let age = tombstone.creation_timestamp().map(|born| Timestamp::now().duration_since(born.0));
+            let age = written_time(&tombstone).map(|written| Timestamp::now().duration_since(written));
             let is_old = age.and_then(|age| Duration::try_from(age).ok()).is_some_and(|age| age > retention);
             if is_old {
                 let preconditions = Some(Preconditions { uid: tombstone.uid(), resource_version: None });
@@ -60,6 +62,12 @@ impl Ledger {
     }
 }
 
+/// When a tombstone was written; for one of a release that did not say so, when its Secret was made.
+pub(super) fn written_time(tombstone: &PartialObjectMeta<Secret>) -> Option<Timestamp> {
+    let stated = tombstone.annotations().get(WRITTEN_ANNOTATION).and_then(|time| time.parse().ok());
+    stated.or_else(|| tombstone.creation_timestamp().map(|born| born.0))
+}
+
 /// No secret values: the keys of a project that is gone are dead, and nobody needs them.
 fn tombstone(claim: &Claim, time: Timestamp) -> Result<Secret, kube::Error> {
     let mut secret = secret(claim, None)?;
@@ -68,6 +76,9 @@ fn tombstone(claim: &Claim, time: Timestamp) -> Result<Secret, kube::Error> {
     let json = serde_json::to_vec(&claim.tombstone(time)).map_err(kube::Error::SerdeError)?;
     secret.data = Some(BTreeMap::from([(CLAIM_ENTRY.to_owned(), ByteString(json))]));
     secret.metadata.labels.get_or_insert_default().insert(PHASE_LABEL.to_owned(), "Deleted".to_owned());
+    // By the clock that its age is taken by, which need not be Composio's.
+    let written = (WRITTEN_ANNOTATION.to_owned(), Timestamp::now().to_string());
+    secret.metadata.annotations.get_or_insert_default().extend([written]);
     Ok(secret)
 }
 

@@ -1,12 +1,13 @@
 //! The brake on deletions: what is beyond the limit of the hour waits for a token that works once.
 
-use kube::api::{DeleteParams, ListParams};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use testbed::emulator::Operation;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::{confirm, held, looked_at, nothing_held};
+use crate::scene::{confirm, held, looked_at, nothing_held, records};
 
 /// A world with `count` projects to be deleted, and this limit.
 async fn with_shops(count: usize, limit: u32) -> World {
@@ -122,5 +123,34 @@ async fn a_higher_limit_lets_what_is_held_go_and_zero_is_no_limit() {
     set_limit(&world, 0).await;
     all_gone(&world).await;
     nothing_held(&world, "default").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_long_ago_does_not_count_because_its_tombstone_was_restored_just_now() {
+    let mut world = with_shops(2, 1).await;
+    world.projects().delete("shop-0", &DeleteParams::default()).await.unwrap();
+    let params = ListParams::default().labels("composio.dev/phase=Deleted");
+    let mut tombstone = eventually("there is a tombstone", PATIENCE, async || {
+        let found = records(&world).list(&params).await.map_err(|error| error.to_string())?;
+        found.items.into_iter().next().ok_or_else(|| "there is none".to_owned())
+    })
+    .await;
+    world.stop_operator().await;
+    // Made again by a restore, hours later: what the operator has written says when that was.
+    let long_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2)).to_string();
+    records(&world).delete(&tombstone.name_any(), &DeleteParams::default()).await.unwrap();
+    let metadata = &mut tombstone.metadata;
+    (metadata.uid, metadata.resource_version, metadata.creation_timestamp) = (None, None, None);
+    for time in metadata.annotations.get_or_insert_default().values_mut() {
+        if time.parse::<jiff::Timestamp>().is_ok() {
+            time.clone_from(&long_ago);
+        }
+    }
+    records(&world).create(&PostParams::default(), &tombstone).await.unwrap();
+    world.start_operator().await;
+    world.organization_ready("default").await;
+    world.delete("shop-1").await;
+    assert_eq!(deletions(&world), 2);
     world.finish(&[]).await;
 }
