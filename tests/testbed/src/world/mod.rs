@@ -1,11 +1,14 @@
 //! One control plane (shared by the test binary), one emulator, and operators, in process or as children. Each world has
-//! namespaces of its own, so that tests run in parallel. What must hold at the end of every scenario is in `check`.
+//! namespaces of its own, so that tests run in parallel. What must hold at the end of every scenario is in `check`. Worlds
+//! with a cluster of their own, and two that share an emulator, are in `clusters`.
 
 mod check;
 mod child;
+mod clusters;
 mod operator;
 mod rights;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use composio_operator::crd::{self, ComposioOrganization, ComposioProject};
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use self::check::Claims;
 pub use self::child::Child;
+pub use self::clusters::contexts;
 use self::operator::Running;
 use crate::canary::{History, Kind, capture_logs};
 use crate::controlplane::{ControlPlane, Options};
@@ -27,7 +31,7 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// See the module.
 pub struct World {
-    /// The control plane of this test binary.
+    /// The control plane of this test binary, or of this world.
     pub control_plane: &'static ControlPlane,
     /// Its administrator.
     pub client: Client,
@@ -38,7 +42,7 @@ pub struct World {
     /// Further namespaces of projects.
     pub others: Vec<String>,
     /// The API.
-    pub emulator: Emulator,
+    pub emulator: Arc<Emulator>,
     /// Switches and journal of the API.
     pub control: Control,
     /// The organization that ComposioOrganization `default` stands for.
@@ -79,22 +83,36 @@ impl World {
             Err(error) => panic!("no control plane: {error}"),
         };
         let history = History::shared(control_plane).await.expect("the history of etcd");
-        let client = control_plane.client().await.expect("an administrator's client");
         let emulator = Emulator::start(emulator::Options::default()).await.expect("an emulator");
-        let control = emulator.control();
-        // So large that the operator's budget is the subject of those tests only that set another limit.
-        let modes = Modes { rate_limit: Some(100_000), ..Modes::default() };
-        let organization =
-            control.add_organization(OrganizationOptions { modes, ..OrganizationOptions::named("default") });
+        let organization = emulator.control().add_organization(ample("default"));
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let mut world = Self {
+        let (system, namespace) = (format!("system-{}", &id[..10]), format!("team-{}", &id[..10]));
+        let mut world =
+            Self::of(control_plane, history, Arc::new(emulator), organization, [&system, &namespace]).await;
+        world.create_namespace(&system).await;
+        world.create_namespace(&namespace).await;
+        let key = world.organization.key.clone();
+        world.add_organization("default", &key, json!({})).await;
+        world
+    }
+
+    /// A world of these parts, in which nothing has been made yet: with its own and its first namespace of projects.
+    async fn of(
+        control_plane: &'static ControlPlane,
+        history: &'static History,
+        emulator: Arc<Emulator>,
+        organization: Organization,
+        [system, namespace]: [&str; 2],
+    ) -> Self {
+        history.permit_ledger(system);
+        Self {
             control_plane,
-            client,
-            system: format!("system-{}", &id[..10]),
-            namespace: format!("team-{}", &id[..10]),
+            client: control_plane.client().await.expect("an administrator's client"),
+            system: system.to_owned(),
+            namespace: namespace.to_owned(),
             others: Vec::new(),
+            control: emulator.control(),
             emulator,
-            control,
             organization,
             history,
             superseded_retention: Duration::from_hours(1),
@@ -104,14 +122,7 @@ impl World {
             is_led_by_lease: false,
             is_cluster_wide: false,
             is_finished: false,
-        };
-        history.permit_ledger(&world.system);
-        let (system, namespace) = (world.system.clone(), world.namespace.clone());
-        world.create_namespace(&system).await;
-        world.create_namespace(&namespace).await;
-        let key = world.organization.key.clone();
-        world.add_organization("default", &key, json!({})).await;
-        world
+        }
     }
 
     /// Whether an operator runs in this process.
@@ -283,6 +294,12 @@ impl Drop for World {
     fn drop(&mut self) {
         assert!(self.is_finished || std::thread::panicking(), "a test must end in World::finish");
     }
+}
+
+/// An organization whose limit is so large that the operator's budget is the subject of those tests only that set another.
+fn ample(name: &str) -> OrganizationOptions {
+    let modes = Modes { rate_limit: Some(100_000), ..Modes::default() };
+    OrganizationOptions { modes, ..OrganizationOptions::named(name) }
 }
 
 /// A ComposioProject as a manifest.
