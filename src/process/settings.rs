@@ -100,7 +100,7 @@ pub struct Settings {
         value_name = "ADDRESS"
     )]
     pub http_address: SocketAddr,
-    /// How logs are written; what is logged is set by RUST_LOG [default filter: info]
+    /// How logs are written; what is logged is set by RUST_LOG [default filter: info,kube_runtime=warn]
     #[arg(long, env = "COMPOSIO_OPERATOR_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Longest time from sending a request to Composio to its answer

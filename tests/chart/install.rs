@@ -158,6 +158,8 @@ async fn it_installs_upgrades_a_definition_and_leaves_projects_and_secrets_where
     for step in [
         "create secret generic composio-org",
         "kind: ComposioOrganization",
+        // Where it is pasted, the shell finds the end.
+        "\nEND\n",
         "wait --for=condition=Ready",
         "ledger",
     ] {

@@ -76,6 +76,7 @@ fn a_value_that_nobody_knows_or_that_cannot_be_is_refused_by_its_name() {
         ("image.digest=abc", "digest"),
         ("proxy.httpsProxy=proxy:3128", "httpsProxy"),
         ("watchNamespaces={Shop}", "watchNamespaces"),
+        ("fullnameOverride=ABC_x", "fullnameOverride"),
         ("serviceAccount.create=false", "serviceAccount.name"),
         ("image.repository=", "image.repository"),
         ("release.onDelete=true,rbac.create=false", "rbac.create"),
@@ -189,6 +190,11 @@ fn the_network_policy_leaves_the_way_to_the_proxy_open() {
     assert_eq!(ports("http://proxy.example:3128"), [443, 6443, 3128]);
     assert_eq!(ports("http://10.0.0.1"), [443, 6443, 80]);
     assert_eq!(ports("https://proxy.example/"), [443, 6443, 443]);
+    // A rule without ports would open all of them.
+    let arguments = ["--set=networkPolicy.enabled=true,networkPolicy.egressPorts=null"];
+    let objects = rendered("composio-system", &arguments).unwrap();
+    let policy = objects.iter().find(|object| kind(object) == "NetworkPolicy").unwrap();
+    assert_eq!(policy.data["spec"]["egress"].as_array().unwrap().len(), 1, "{}", policy.data);
 }
 
 #[test]

@@ -37,7 +37,19 @@ const OF_OTHERS: [(&str, &[&str]); 3] = [
             "type",
         ],
     ),
-    ("helm", &["create-namespace", "namespace", "reuse-values", "set", "wait", "take-ownership", "values"]),
+    (
+        "helm",
+        &[
+            "create-namespace",
+            "force-conflicts",
+            "namespace",
+            "reuse-values",
+            "set",
+            "wait",
+            "take-ownership",
+            "values",
+        ],
+    ),
     (
         "cargo",
         &[

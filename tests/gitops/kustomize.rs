@@ -26,6 +26,18 @@ kind: ComposioProject
 metadata: {name: shop}
 spec: {organizationRef: {name: eu}, adopt: {projectId: pr_1, secretRef: {name: old-key}}}
 ---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  template:
+    spec:
+      initContainers:
+      - name: agent
+        envFrom: [{secretRef: {name: shop}}]
+      volumes:
+      - {name: key, projected: {sources: [{secret: {name: shop}}]}}
+---
 apiVersion: batch/v1
 kind: CronJob
 metadata: {name: nightly}
@@ -70,6 +82,8 @@ async fn a_prefix_reaches_every_reference_and_nothing_else() {
         ("ComposioOrganization", "/spec/endpoint/caBundleRef/name", "blue-ca"),
         ("ComposioProject", "/spec/organizationRef/name", "blue-eu"),
         ("ComposioProject", "/spec/adopt/secretRef/name", "blue-old-key"),
+        ("DaemonSet", "/spec/template/spec/initContainers/0/envFrom/0/secretRef/name", "blue-shop"),
+        ("DaemonSet", "/spec/template/spec/volumes/0/projected/sources/0/secret/name", "blue-shop"),
         ("CronJob", &format!("{pod}/containers/0/env/0/valueFrom/secretKeyRef/name"), "blue-shop"),
         ("CronJob", &format!("{pod}/containers/0/env/1/valueFrom/secretKeyRef/name"), "somebody-elses"),
         ("CronJob", &format!("{pod}/volumes/0/secret/secretName"), "blue-shop"),
