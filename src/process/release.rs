@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, PartialObjectMeta, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ListParams, ObjectList, PartialObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, CustomResourceExt, ResourceExt};
 use serde_json::{Value, json};
@@ -31,16 +33,26 @@ const PAGE: u32 = 500;
 /// How often a write is tried again when somebody else was faster.
 const TRIES: usize = 5;
 
-/// What there is to release of one kind, and how it is counted in the end.
+/// What there is to release, and how it is counted in the end.
 struct Kind {
+    /// Of what is listed.
     resource: ApiResource,
     selector: &'static str,
-    /// The metadata that remains; nothing where nothing is ours.
-    without_ours: fn(&Meta) -> Option<Value>,
+    ours: Ours,
     what: &'static str,
 }
 
+/// What is taken away.
+#[derive(Clone, Copy)]
+enum Ours {
+    Finalizers,
+    Owners,
+    /// The owner reference to what is listed, from the Secret that its status names: it may have lost its label.
+    OwnerOfPublished,
+}
+
 type Meta = PartialObjectMeta<DynamicObject>;
+const OWNERS: &str = "owner references of Secrets";
 
 /// By namespace: what was released (by [`Kind::what`]), and what could not be.
 #[derive(Default)]
@@ -58,16 +70,14 @@ pub async fn release(settings: ReleaseSettings) -> anyhow::Result<()> {
         refuse_while_running(&client, &settings.namespace).await?;
     }
     let mut all: BTreeMap<String, Released> = BTreeMap::new();
-    // Secrets first: a project that is being deleted goes with its finalizer, and a Secret that it owns goes with it.
-    let secrets = Kind {
-        resource: ApiResource::erase::<Secret>(&()),
-        selector: PROJECT_LABEL,
-        without_ours: without_owner,
-        what: "owner references of Secrets",
-    };
-    let finalizers = |resource, what| Kind { resource, selector: "", without_ours: without_finalizers, what };
+    let kind = |resource, ours, what| Kind { resource, selector: "", ours, what };
+    let secrets =
+        Kind { selector: PROJECT_LABEL, ..kind(ApiResource::erase::<Secret>(&()), Ours::Owners, OWNERS) };
+    let published = kind(ComposioProject::api_resource(), Ours::OwnerOfPublished, OWNERS);
+    let finalizers = |resource, what| kind(resource, Ours::Finalizers, what);
     let projects = finalizers(ComposioProject::api_resource(), "finalizers of ComposioProjects");
-    for kind in [secrets, projects] {
+    // Secrets first: a project that is being deleted goes with its finalizer, and a Secret that it owns goes with it.
+    for kind in [secrets, published, projects] {
         match settings.watch_namespaces.as_slice() {
             [] => sweep(&client, &kind, None, &mut all).await?,
             namespaces => {
@@ -132,12 +142,12 @@ async fn sweep(
     }
     let mut looked_at = 0;
     loop {
-        let page = match api.list_metadata(&params).await {
+        let page = match list(&api, kind, &params).await {
             // Its definition is gone, and so are the objects.
             Err(error) if is_not_found(&error) => return Ok(()),
             page => page.with_context(|| format!("cannot list {}", kind.resource.plural))?,
         };
-        let objects: Vec<_> = page.items.into_iter().collect();
+        let objects = page.items;
         looked_at += objects.len();
         let mut results =
             stream::iter(objects).map(|object| free(client, kind, object)).buffer_unordered(AT_ONCE);
@@ -161,33 +171,72 @@ async fn sweep(
     }
 }
 
+/// Metadata only where that is enough: no Secret is read with what is in it.
+async fn list(
+    api: &Api<DynamicObject>,
+    kind: &Kind,
+    params: &ListParams,
+) -> kube::Result<ObjectList<DynamicObject>> {
+    if let Ours::OwnerOfPublished = kind.ours {
+        return api.list(params).await;
+    }
+    let ObjectList { types, metadata, items } = api.list_metadata(params).await?;
+    let bare = |meta: Meta| DynamicObject { types: meta.types, metadata: meta.metadata, data: Value::Null };
+    Ok(ObjectList { types, metadata, items: items.into_iter().map(bare).collect() })
+}
+
 /// Releases one object, and says whether there was anything to release.
-async fn free(client: &Client, kind: &Kind, object: Meta) -> (String, String, Result<bool, kube::Error>) {
+async fn free(client: &Client, kind: &Kind, object: DynamicObject) -> (String, String, kube::Result<bool>) {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let work = async {
-        let mut object = object;
-        for _ in 0..TRIES {
-            let Some(mut metadata) = (kind.without_ours)(&object) else { return Ok(false) };
-            metadata["uid"] = json!(object.uid());
-            metadata["resourceVersion"] = json!(object.resource_version());
-            let patch = Patch::Merge(json!({ "metadata": metadata }));
-            match api.patch_metadata(&name, &params, &patch).await {
-                Ok(_) => return Ok(true),
-                Err(error) if is_not_found(&error) => return Ok(false),
-                Err(error) if is_conflict(&error) => match api.get_metadata_opt(&name).await? {
-                    Some(now) => object = now,
-                    None => return Ok(false),
-                },
-                Err(error) => return Err(error),
-            }
-        }
-        let error = std::io::Error::other("it is being changed all the time; is the operator running?");
-        Err(kube::Error::Service(error.into()))
+    let api = |resource| Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, resource);
+    let meta = |object: DynamicObject| Meta { types: None, metadata: object.metadata, _phantom: PhantomData };
+    let result = match kind.ours {
+        Ours::Finalizers => take_off(&api(&kind.resource), meta(object), without_finalizers).await,
+        Ours::Owners => take_off(&api(&kind.resource), meta(object), without_owners).await,
+        Ours::OwnerOfPublished => free_published(&api(&ApiResource::erase::<Secret>(&())), &object).await,
     };
-    let result = work.await;
     (namespace, name, result)
+}
+
+/// Anybody who may edit the published Secret can take its label away; its name is in the status.
+async fn free_published(secrets: &Api<DynamicObject>, project: &DynamicObject) -> kube::Result<bool> {
+    let Some(name) = project.data.pointer("/status/binding/name").and_then(Value::as_str) else {
+        return Ok(false);
+    };
+    let uid = project.uid().unwrap_or_default();
+    match secrets.get_metadata_opt(name).await? {
+        Some(secret) => {
+            take_off(secrets, secret, |secret| without_owner(secret, |owner| owner.uid == uid)).await
+        }
+        None => Ok(false),
+    }
+}
+
+/// Writes the metadata that remains; nothing where nothing is ours.
+async fn take_off(
+    api: &Api<DynamicObject>,
+    mut object: Meta,
+    without_ours: impl Fn(&Meta) -> Option<Value>,
+) -> kube::Result<bool> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let name = object.name_any();
+    for _ in 0..TRIES {
+        let Some(mut metadata) = without_ours(&object) else { return Ok(false) };
+        metadata["uid"] = json!(object.uid());
+        metadata["resourceVersion"] = json!(object.resource_version());
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match api.patch_metadata(&name, &params, &patch).await {
+            Ok(_) => return Ok(true),
+            Err(error) if is_not_found(&error) => return Ok(false),
+            Err(error) if is_conflict(&error) => match api.get_metadata_opt(&name).await? {
+                Some(now) => object = now,
+                None => return Ok(false),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    let error = std::io::Error::other("it is being changed all the time; is the operator running?");
+    Err(kube::Error::Service(error.into()))
 }
 
 fn without_finalizers(object: &Meta) -> Option<Value> {
@@ -197,12 +246,15 @@ fn without_finalizers(object: &Meta) -> Option<Value> {
     (others.len() < object.finalizers().len()).then(|| json!({ "finalizers": others }))
 }
 
-fn without_owner(object: &Meta) -> Option<Value> {
+fn without_owners(object: &Meta) -> Option<Value> {
+    without_owner(object, |owner| {
+        owner.kind == "ComposioProject" && owner.api_version.starts_with("composio.dev/")
+    })
+}
+
+fn without_owner(object: &Meta, is_ours: impl Fn(&OwnerReference) -> bool) -> Option<Value> {
     let owners = object.owner_references();
-    let others: Vec<_> = owners
-        .iter()
-        .filter(|owner| !(owner.kind == "ComposioProject" && owner.api_version.starts_with("composio.dev/")))
-        .collect();
+    let others: Vec<_> = owners.iter().filter(|owner| !is_ours(owner)).collect();
     (others.len() < owners.len()).then(|| json!({ "ownerReferences": others }))
 }
 

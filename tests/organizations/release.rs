@@ -2,10 +2,10 @@
 
 use std::process::{Output, Stdio};
 
-use composio_operator::crd::ComposioProject;
+use composio_operator::crd::{ComposioProject, PROJECT_LABEL};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 use testbed::controlplane::write_kubeconfig;
 use testbed::world::World;
@@ -114,5 +114,40 @@ async fn release_refuses_while_an_operator_renews_its_lease_unless_forced() {
     assert!(is_ok && text.contains("removed 1 finalizers of ComposioProjects"), "{text}");
     let (is_ok, text) = release(&world, &["--force"]).await;
     assert!(is_ok && text.contains("nothing to release"), "{text}");
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_finds_a_published_secret_that_has_lost_its_label_and_takes_that_one_owner_off() {
+    let mut world = World::start().await;
+    world.apply("kept", json!({})).await;
+    let kept = world.ready("kept").await;
+    world.apply("shop", json!({"deletionPolicy": "Delete"})).await;
+    world.ready("shop").await;
+    // Nobody puts the label back while it is suspended.
+    world.apply("shop", json!({"deletionPolicy": "Delete", "suspend": true})).await;
+    world.reaches(&world.namespace, "shop", "Ready", "True", "Suspended").await;
+    world.stop_operator().await;
+    let mut owners = world.secrets().get("shop").await.unwrap().owner_references().to_vec();
+    assert_eq!(owners.len(), 1);
+    owners.extend(kept.owner_ref(&()));
+    let edited = json!({"metadata": {"labels": {PROJECT_LABEL: null}, "ownerReferences": owners}});
+    world.secrets().patch("shop", &PatchParams::default(), &Patch::Merge(edited)).await.unwrap();
+
+    let (is_ok, text) = release(&world, &[]).await;
+    assert!(is_ok, "{text}");
+    let expected = format!(
+        "{}: removed 1 finalizers of ComposioProjects, 1 owner references of Secrets",
+        world.namespace
+    );
+    assert!(text.contains(&expected), "{text}");
+    let left = world.secrets().get("shop").await.unwrap().owner_references().to_vec();
+    assert_eq!(left, owners[1..], "only the project that published it");
+    assert_eq!(world.projects().get("shop").await.unwrap().finalizers(), [""; 0]);
+    let (is_ok, text) = release(&world, &[]).await;
+    assert!(is_ok && text.contains("nothing to release"), "{text}");
+    // Nothing of it is deleted with the resource.
+    world.delete("shop").await;
+    assert!(world.entry("shop", "COMPOSIO_API_KEY").await.is_some());
     world.finish(&[]).await;
 }
