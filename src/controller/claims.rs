@@ -24,6 +24,7 @@ use super::ledger::{
     OWNER_NAME_ANNOTATION, OWNER_NAMESPACE_LABEL, OWNER_UID_ANNOTATION, PHASE_LABEL, is_unsettled,
 };
 use super::metrics::{Kind, PassOutcome};
+use super::watch;
 use crate::domain::claim::Record;
 use crate::domain::failure::{Class, Failure, backoff};
 use crate::domain::plan::{OrphanSeen, OrphanStep, orphan};
@@ -50,8 +51,10 @@ pub fn controller(
     let api: Api<ClaimMeta> = Api::namespaced(context.client.clone(), &context.namespace);
     let (reader, writer) = store();
     let told = context.clone();
+    let refusals = watch::refusals(api.namespace());
     let changes = watcher(api, watcher::Config::default().page_size(500))
         .default_backoff()
+        .inspect(refusals)
         .inspect(move |event| {
             if let Ok(Event::Apply(secret) | Event::InitApply(secret) | Event::Delete(secret)) = event {
                 if secret.labels().contains_key(PHASE_LABEL) {
@@ -64,13 +67,14 @@ pub fn controller(
         .filter_map(|event| future::ready(unsettled(event)))
         .reflect(writer)
         .applied_objects();
+    let (store, stopped) = (reader.clone(), stop.clone());
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(WORKERS))
         .reconcile_on(wake)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
         .for_each(|_| future::ready(()));
-    (reader, run)
+    (reader, watch::to_its_end(store, run, stopped))
 }
 
 /// Only claims that are not settled are kept in memory: a settled one leaves the store, and none enters it.

@@ -113,6 +113,7 @@ pub fn controller(
         .predicate_filter(watch::relevance, PredicateConfig::default());
     context.organizations.watched(reader.clone());
     let became_ready = Arc::new(became_ready);
+    let (store, stopped) = (reader.clone(), stop.clone());
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(WORKERS))
         .reconcile_on(wake)
@@ -123,7 +124,7 @@ pub fn controller(
             context,
         )
         .for_each(|_| futures::future::ready(()));
-    (reader, run)
+    (reader, watch::to_its_end(store, run, stopped))
 }
 
 async fn reconcile(

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::api_error::{failure, is_forbidden, words};
 use super::context::Context;
+use super::watch::{is_refusal, refusals};
 use crate::crd::ComposioOrganization;
 use crate::domain::failure::Failure;
 use crate::domain::plan::Scope;
@@ -82,6 +83,7 @@ pub async fn watch(
 ) {
     let api: Api<NamespaceMeta> = Api::all(context.client.clone());
     let changes = watcher(api, watcher::Config::default().page_size(500)).default_backoff();
+    let changes = changes.inspect(refusals(None));
     let mut changes = std::pin::pin!(changes.take_until(stop.cancelled_owned()));
     let (namespaces, mut list) = (&context.namespaces, HashMap::new());
     while let Some(event) = changes.next().await {
@@ -101,6 +103,7 @@ pub async fn watch(
                 namespaces.remove(&namespace.name_any());
                 continue;
             }
+            Err(error) if is_refusal(&error) => continue,
             Err(error) => {
                 warn!(%error, "the watch on namespaces was interrupted");
                 continue;

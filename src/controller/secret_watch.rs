@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::cached::CachedProject;
 use super::context::Context;
+use super::watch;
 use crate::composio::BootInstant;
 use crate::crd::PROJECT_LABEL;
 
@@ -182,11 +183,13 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let config = watcher::Config::default().labels(PROJECT_LABEL).page_size(500);
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let refusals = watch::refusals(api.namespace());
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff().inspect(refusals));
     let mut watch = Watch { context, projects, listed: HashSet::new() };
     while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
         match event {
             Ok(event) => watch.take(event),
+            Err(error) if watch::is_refusal(&error) => {}
             Err(error) => {
                 warn!(%error, "the watch on published Secrets is down; it is tried again, and nothing is missed");
             }

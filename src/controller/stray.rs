@@ -36,15 +36,18 @@ pub fn controller(context: Arc<Context>, stop: CancellationToken) -> impl Future
     let (reader, writer) = store();
     let changes = watcher(api, watcher::Config::default().page_size(500).fields(&elsewhere))
         .default_backoff()
+        .inspect(watch::refusals(None))
         .map_ok(|event| event.modify(|stray| stray.metadata.managed_fields = None))
         .reflect(writer)
         .applied_objects()
         .predicate_filter(watch::relevance, PredicateConfig::default());
-    Controller::for_stream(changes, reader)
+    let (store, stopped) = (reader.clone(), stop.clone());
+    let run = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(1))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
-        .for_each(|_| futures::future::ready(()))
+        .for_each(|_| futures::future::ready(()));
+    watch::to_its_end(store, run, stopped)
 }
 
 async fn reconcile(stray: Arc<Stray>, context: Arc<Context>) -> Result<Action, Infallible> {

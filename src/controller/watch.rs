@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::{Stream, StreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, future};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -14,8 +14,10 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::api_error::is_forbidden;
 use crate::crd::{CONFIRM_ANNOTATION, RECONCILE_ANNOTATION};
 
 /// Watches one kind. An object that cannot be read is left out and logged, so that it does not stop the others; when it is
@@ -27,8 +29,10 @@ pub fn objects<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
+    let refusals = refusals(api.namespace());
     watcher(api, watcher::Config::default().page_size(500))
         .default_backoff()
+        .inspect(refusals)
         .filter_map(move |event| future::ready(readable(event, bare)))
         .map(|event| event.map(|event| event.modify(|object| object.meta_mut().managed_fields = None)))
 }
@@ -53,6 +57,64 @@ fn readable<K: Resource<DynamicType = ()>>(
         Ok(Event::InitApply(guard)) => object(guard).map(|object| Ok(Event::InitApply(object))),
         Ok(Event::Apply(guard)) => object(guard).map(|object| Ok(Event::Apply(object))),
         Ok(Event::Delete(guard)) => object(guard).map(|object| Ok(Event::Delete(object))),
+    }
+}
+
+/// Tells that the API server refuses a watch, which is tried again for ever: once, until it has worked. To an operator that
+/// has Roles only, a namespace that is not there looks like one without rights.
+pub fn refusals<K: Resource<DynamicType = ()>>(
+    namespace: Option<&str>,
+) -> impl FnMut(&watcher::Result<Event<K>>) + use<K> {
+    let (kind, namespace) = (K::kind(&()), namespace.map(ToOwned::to_owned));
+    let mut is_told = false;
+    move |event| match event {
+        // Comes before each try.
+        Ok(Event::Init) => {}
+        Ok(_) => is_told = false,
+        Err(error) if !is_told && is_refusal(error) => {
+            is_told = true;
+            let (watch, rights) =
+                ("the API server refuses a watch", "grant the operator the rights of its chart");
+            match &namespace {
+                None => warn!(watch.kind = %kind, %error, "{watch}; {rights}"),
+                Some(namespace) => warn!(
+                    watch.kind = %kind,
+                    watch.namespace = namespace,
+                    %error,
+                    "{watch}; create the namespace, {rights} in it, or take it out of --watch-namespaces"
+                ),
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// Whether an error says that the watch is not permitted.
+pub fn is_refusal(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_forbidden(error),
+        watcher::Error::WatchError(status) => status.is_forbidden(),
+        watcher::Error::NoResourceVersion => false,
+    }
+}
+
+/// Runs a controller to its end. When it is stopped before its cache has had the first list, kube's own goes on waiting for
+/// that; until then it has reconciled nothing, so that nothing is cut short.
+pub async fn to_its_end<K>(store: Store<K>, run: impl Future<Output = ()>, stop: CancellationToken)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let stopped_before = async {
+        stop.cancelled().await;
+        if matches!(store.wait_until_ready().now_or_never(), Some(Ok(()))) {
+            future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = run => {}
+        () = stopped_before => {}
     }
 }
 

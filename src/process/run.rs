@@ -295,8 +295,10 @@ impl Operator {
             stores.push(store);
             let (context, organizations) = (context.clone(), organizations.clone());
             let is_cluster_wide = self.settings.watch_namespaces.is_empty();
+            let stop = stop.clone();
             let run = async move {
-                first_looks(&context, &organizations, is_cluster_wide).await;
+                let first_looks = first_looks(&context, &organizations, is_cluster_wide);
+                let _ = stop.run_until_cancelled(first_looks).await;
                 run.await;
             };
             running.push(run.boxed());

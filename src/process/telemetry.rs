@@ -6,8 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::settings::LogFormat;
 
-/// What is logged where `RUST_LOG` says nothing.
-const DEFAULT_FILTER: &str = "info,kube_runtime=warn";
+/// What is logged where `RUST_LOG` says nothing. At WARN that crate tells of each try of a watch that is refused, which
+/// `controller::watch` does once.
+const DEFAULT_FILTER: &str = "info,kube_runtime=error";
 /// Always: at WARN this module logs whole answers that it cannot read, and with them the Secrets in them.
 const NEVER_BODIES: &str = "kube_client::client=error";
 

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
+use testbed::chart::RELEASE;
 use testbed::emulator::{Fault, Operation, Point};
-use testbed::world::{Child, World};
+use testbed::eventually::eventually;
+use testbed::world::{Child, PATIENCE, World};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -94,5 +98,58 @@ async fn sigterm_ends_it_while_it_waits_for_its_namespace() {
     child.logs("the ledger cannot be opened yet").await;
     child.signal(Signal::TERM);
     assert_eq!(child.ended().await, Some(0));
+    world.finish(&[]).await;
+}
+
+/// The lines of its log that tell of a refused watch: kind and namespace of each.
+fn refusals(child: &Child) -> Vec<(String, String)> {
+    let log = child.log();
+    let lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let texts = lines.filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["message"].as_str().filter(|message| message.contains("take it out of --watch-namespaces"))?;
+        let text = |field: &str| line[field].as_str().map(ToOwned::to_owned);
+        Some((text("watch.kind")?, text("watch.namespace")?))
+    });
+    texts.collect()
+}
+
+/// Under the chart's Roles, the API server says of a namespace that is not there what it says of one without rights.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_the_caches_of_a_missing_namespace_it_names_that_once_and_sigterm_ends_it_with_its_lease_released()
+ {
+    let world = World::without_operator().await;
+    world.granted(&[&format!("--set=watchNamespaces={{{}}}", world.namespace)]).await;
+    let account = world.control_plane.service_account_kubeconfig(&world.system, RELEASE).await;
+    let mut settings = world.settings();
+    let missing = format!("{}-missing", world.namespace);
+    settings.watch_namespaces = vec![world.namespace.clone(), missing.clone()];
+    settings.election.leader_elect = true;
+    let mut child = Child::launch(BINARY, &settings, &account.expect("a token")).await;
+
+    eventually("both watches were tried more than twice", PATIENCE, async || {
+        let log = child.log();
+        // kube tells of each.
+        let tries = |plural: &str| {
+            let is_try = |line: &&str| line.contains("error with 403") && line.contains(&missing);
+            log.lines().filter(is_try).filter(|line| line.contains(plural)).count()
+        };
+        let (projects, secrets) = (tries("composioprojects.composio.dev is"), tries("secrets is"));
+        if projects > 2 && secrets > 2 { Ok(()) } else { Err(format!("{projects}, {secrets}")) }
+    })
+    .await;
+    let mut told = refusals(&child);
+    told.sort();
+    assert_eq!(told, ["ComposioProject", "Secret"].map(|kind| (kind.to_owned(), missing.clone())));
+    let closed = (503, "waiting for: caches-synced\n".to_owned());
+    assert_eq!(child.get("/readyz").await, Ok(closed));
+
+    child.signal(Signal::TERM);
+    assert_eq!(child.ended().await, Some(0));
+    assert!(!child.log().contains("stopped before everything had finished"), "{}", child.log_tail());
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.system);
+    let lease = leases.get("composio-operator").await.expect("a Lease");
+    let holder = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+    assert_eq!(holder, "", "it keeps the Lease");
     world.finish(&[]).await;
 }

@@ -66,13 +66,14 @@ pub fn controller(
     let deletions = context.clone();
     let events = watch::objects(api, CachedProject::bare);
     let changes = watch::cached(events, reader.clone(), writer, move |object| deleted(&deletions, object));
+    let (store, stopped) = (reader.clone(), stop.clone());
     let run = Controller::for_stream(changes, reader.clone())
         .with_config(Config::default().concurrency(workers))
         .reconcile_on(wake.map(|project| project.into_kind_unchecked(())))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, |_, error: &Infallible, _| match *error {}, context)
         .for_each(|_| futures::future::ready(()));
-    (reader, run)
+    (reader, watch::to_its_end(store, run, stopped))
 }
 
 /// A resource is gone: whoever waits for its claim may go on, and what it left uncertain has to be settled.
