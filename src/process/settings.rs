@@ -9,6 +9,10 @@ use jiff::SignedDuration;
 
 use crate::composio::Limits;
 
+/// What is logged where `RUST_LOG` says nothing. At WARN that crate tells of each try of a watch that is refused, which
+/// `controller::watch` does once.
+pub const DEFAULT_FILTER: &str = "info,kube_runtime=error";
+
 /// How much longer than the retry period two renewals may be apart, as in client-go.
 const JITTER: f64 = 1.2;
 
@@ -100,7 +104,7 @@ pub struct Settings {
         value_name = "ADDRESS"
     )]
     pub http_address: SocketAddr,
-    /// How logs are written; what is logged is set by RUST_LOG [default filter: info,kube_runtime=warn]
+    /// How logs are written; what is logged is set by RUST_LOG [default filter: info,kube_runtime=error]
     #[arg(long, env = "COMPOSIO_OPERATOR_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Longest time from sending a request to Composio to its answer

@@ -4,11 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use super::settings::LogFormat;
+use super::settings::{DEFAULT_FILTER, LogFormat};
 
-/// What is logged where `RUST_LOG` says nothing. At WARN that crate tells of each try of a watch that is refused, which
-/// `controller::watch` does once.
-const DEFAULT_FILTER: &str = "info,kube_runtime=error";
 /// Always: at WARN this module logs whole answers that it cannot read, and with them the Secrets in them.
 const NEVER_BODIES: &str = "kube_client::client=error";
 

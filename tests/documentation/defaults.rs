@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use composio_operator::composio::Limits;
 use composio_operator::domain::brake::DEFAULT_LIMIT;
-use composio_operator::process::settings::Cli;
+use composio_operator::process::settings::{Cli, DEFAULT_FILTER};
 use regex::Regex;
 use testbed::documents::{all, read};
 
@@ -39,5 +39,13 @@ fn every_default_that_is_told_is_the_one_in_force() {
             }
         }
         assert!(times > 0, "no document says {pattern} any more");
+    }
+}
+
+#[test]
+fn the_filter_of_the_log_that_is_told_is_the_one_in_force() {
+    for document in ["docs/settings.md", "charts/composio-operator/README.md"] {
+        let text = read(document);
+        assert!(text.contains(&format!(": {DEFAULT_FILTER}")), "{document} tells another one");
     }
 }
