@@ -15,6 +15,9 @@ use crate::domain::key::{ApiKey, KeyRecord};
 use crate::domain::template::{InvalidTemplate, render};
 use crate::domain::world::{DeletionPolicy, Desired, SecretView};
 
+/// Type of every published Secret; the API server lets nobody change it.
+const TYPE: &str = "Opaque";
+
 /// What of a Secret is ours. It holds the key: no `Debug`.
 struct Content {
     data: BTreeMap<String, ByteString>,
@@ -94,8 +97,11 @@ fn controller(secret: &Secret) -> Option<&OwnerReference> {
 
 /// Ours is a Secret that this resource controls; or that nobody controls and that the claim has published, or that
 /// already holds the claim's key, so that taking it up cannot hurt, or that was made for exactly this key before one of its
-/// name was recorded.
+/// name was recorded. It is of the type that we write, whatever else it says: one of another type is made for another reader.
 pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
+    if other_type(existing).is_some() {
+        return false;
+    }
     if let Some(controller) = controller(existing) {
         return controller.uid == desired.uid;
     }
@@ -103,6 +109,11 @@ pub fn is_ours(existing: &Secret, desired: &Desired, record: &Record) -> bool {
     is_published
         || record.key.as_ref().is_some_and(|key| holds(existing, key))
         || is_made_for(existing, desired, record)
+}
+
+/// The type of a Secret that is not of ours.
+fn other_type(secret: &Secret) -> Option<&str> {
+    secret.type_.as_deref().filter(|kind| *kind != TYPE)
 }
 
 /// A process that ends between creating the Secret and recording its UID leaves one that the claim does not know. As long
@@ -180,6 +191,9 @@ fn describe(secret: &Secret) -> String {
     if let Some(project) = secret.labels().get(PROJECT_LABEL) {
         return format!("Secret {name:?} belongs to ComposioProject {project:?}");
     }
+    if let Some(kind) = other_type(secret) {
+        return format!("Secret {name:?} is of type {kind:?}, not {TYPE}");
+    }
     let managers: BTreeSet<_> =
         secret.managed_fields().iter().filter_map(|entry| entry.manager.clone()).collect();
     match managers.is_empty() {
@@ -202,7 +216,7 @@ pub fn new(desired: &Desired, record: &Record) -> Result<Option<Secret>, Invalid
             ..ObjectMeta::default()
         },
         data: Some(content.data),
-        type_: Some("Opaque".to_owned()),
+        type_: Some(TYPE.to_owned()),
         ..Secret::default()
     }))
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+use testbed::canary::Kind;
 use testbed::controlplane::client_for;
 use testbed::emulator::Operation;
 use testbed::eventually::eventually;
@@ -148,6 +149,25 @@ async fn a_secret_that_another_controller_owns_is_foreign_although_it_holds_the_
     assert!(serde_json::to_string(&shop.status).unwrap().contains("ConfigMap"), "its owner is not named");
     edit(&world, "shop", json!({"metadata": {"ownerReferences": null}, "stringData": {KEY: "wrong"}})).await;
     holds(&world, "shop", &key).await;
+    world.ready("shop").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_of_another_type_is_foreign_although_it_holds_the_key() {
+    let (world, key) = published().await;
+    world.history.permit(Kind::Project, &world.namespace, "theirs");
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}, "type": "example.com/token",
+        "stringData": {KEY: key}
+    });
+    let theirs = world.apply_to::<Secret>(&world.namespace, &theirs).await.unwrap();
+    world.apply("shop", json!({"secret": {"name": "theirs"}})).await;
+    let shop = world.not_ready("shop", "SecretConflict").await;
+    let status = serde_json::to_string(&shop.status).unwrap();
+    assert!(status.contains("example.com/token"), "its type is not named: {status}");
+    assert_eq!(world.secrets().get("theirs").await.unwrap(), theirs);
+    world.apply("shop", json!({})).await;
     world.ready("shop").await;
     world.finish(&[]).await;
 }
