@@ -13,5 +13,6 @@ mod pods;
 mod policies;
 mod policy;
 mod render;
+mod restrained;
 mod schemas;
 mod served;
