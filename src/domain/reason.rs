@@ -227,7 +227,7 @@ impl Reason {
                 "set spec.onInvalidKey to Regenerate to have a new key issued, which kills every other key of the project; or revoke the other keys in the Composio dashboard, so that with RegenerateIfNoneLeft nobody is hurt",
             ),
             Reason::SecretConflict => Some("remove that Secret, or choose another spec.secret.name"),
-            Reason::SecretRefused => Some("remove what refuses it, such as a quota or an admission policy"),
+            Reason::SecretRefused => Some("look at what refuses it, such as a quota or an admission policy"),
             Reason::SettingsIncomplete => {
                 Some("state is2FAEnabled, maskSecretKeysInConnectedAccount and logVisibilitySetting together")
             }
