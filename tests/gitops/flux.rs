@@ -10,9 +10,8 @@ use testbed::eventually::eventually;
 use testbed::gitops::kstatus;
 use testbed::world::{PATIENCE, World};
 
-use crate::argocd::is_gone;
 use crate::fields::assert_only_status_and_finalizer;
-use crate::scene::{Scene, files};
+use crate::scene::{Scene, files, is_gone};
 
 /// Says what the controller of Deployments says, which does not run here.
 async fn roll_out(world: &World, name: &str) {

@@ -7,8 +7,8 @@ use testbed::emulator::{Fault, Operation, ThirdPartyProject};
 use testbed::gitops::{ArgoCd, Question};
 use testbed::world::World;
 
-use crate::argocd::{judged, organization, project};
-use crate::scene::{configure_argocd, documents};
+use crate::judge::{act, held, judged, judgement, organization, project};
+use crate::scene::{all_gone, configure_argocd, documents, is_gone};
 
 /// An object whose conditions have this reason, as a report writes them.
 fn with_reason(kind: &str, reason: Reason) -> Value {
@@ -109,12 +109,12 @@ async fn a_deletion_that_is_blocked_or_held_is_visible_in_argo_cd() {
     world.not_ready("one", "DeletionBlocked").await;
     // Argo CD 3.2 says "Pending deletion" of whatever is being deleted, and asks no script. It offers what can be done about it.
     let one = project(&world, "one").await;
-    let answer = crate::argocd::judgement(&world, Question { live: one, ..Question::default() }).await;
+    let answer = judgement(&world, Question { live: one, ..Question::default() }).await;
     assert_eq!((answer.health.as_str(), answer.message.as_str()), ("Progressing", "Pending deletion"));
     assert!(answer.actions.contains(&"keep".to_owned()), "{answer:?}");
     world.control.clear_fault(rule);
     world.poke("one").await;
-    crate::argocd::is_gone(&world, "one").await;
+    is_gone(&world, "one").await;
 
     // What is held is visible at the organization, which is not being deleted.
     world
@@ -122,12 +122,12 @@ async fn a_deletion_that_is_blocked_or_held_is_visible_in_argo_cd() {
         .delete_collection(&DeleteParams::default(), &ListParams::default())
         .await
         .expect("deletions");
-    let held = crate::argocd::held(&world).await;
+    let held = held(&world).await;
     let question = Question { live: organization(&world).await, ..Question::default() };
-    let answer = crate::argocd::judgement(&world, question).await;
+    let answer = judgement(&world, question).await;
     assert_eq!(answer.health, "Suspended", "{answer:?}");
     assert!(answer.message.contains(&held) && answer.message.contains("Deletions"), "{answer:?}");
-    crate::argocd::act(&world, None, "confirm").await;
-    crate::argocd::all_gone(&world).await;
+    act(&world, None, "confirm").await;
+    all_gone(&world).await;
     world.finish(&[]).await;
 }

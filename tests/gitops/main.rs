@@ -10,6 +10,7 @@ mod argocd;
 mod fields;
 mod flux;
 mod health;
+mod judge;
 mod kustomize;
 mod manifests;
 mod scene;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use composio_operator::crd::ComposioOrganization;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use testbed::controlplane::ControlPlane;
@@ -168,4 +168,22 @@ pub(crate) async fn configure_argocd(world: &World) {
     });
     let applied = world.apply_to::<k8s_openapi::api::core::v1::Secret>(&world.system, &secret).await;
     applied.expect("a Secret");
+}
+
+pub(crate) async fn is_gone(world: &World, name: &str) {
+    eventually(&format!("ComposioProject {name} is gone"), PATIENCE, async || {
+        match world.projects().get_opt(name).await.map_err(|error| error.to_string())? {
+            None => Ok(()),
+            Some(object) => Err(format!("it has {:?}", object.finalizers())),
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn all_gone(world: &World) {
+    eventually("all resources are gone", PATIENCE, async || {
+        let left = world.projects().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        left.items.is_empty().then_some(()).ok_or_else(|| format!("{} are left", left.items.len()))
+    })
+    .await;
 }
