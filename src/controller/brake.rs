@@ -100,19 +100,17 @@ impl Context {
         }
     }
 
-    /// UIDs of the resources of an organization that wait.
-    pub fn held_deletions(&self, organization: &str) -> BTreeSet<String> {
-        lock(&self.brake.tallies).get(organization).map(|tally| tally.held().clone()).unwrap_or_default()
+    /// UIDs of the resources of an organization that wait. Nothing if nobody has asked this process yet, which has just
+    /// begun: what the status says of them may still be so.
+    pub fn held_deletions(&self, organization: &str) -> Option<BTreeSet<String>> {
+        let held = lock(&self.brake.tallies).get(organization).map(|tally| tally.held().clone());
+        let is_warm = self.brake.since.elapsed() >= WARMING_UP;
+        held.or_else(|| is_warm.then(BTreeSet::new))
     }
 
     /// UIDs of the resources of an organization that were let go and are not gone yet.
     pub fn confirmed_deletions(&self, organization: &str) -> BTreeSet<String> {
         lock(&self.brake.tallies).get(organization).map(|tally| tally.confirmed().clone()).unwrap_or_default()
-    }
-
-    /// Nobody has asked this process yet, which has just begun: what the status says of held deletions may still be so.
-    pub fn knows_no_deletions_yet(&self, organization: &str) -> bool {
-        self.brake.since.elapsed() < WARMING_UP && !lock(&self.brake.tallies).contains_key(organization)
     }
 
     /// Lets these resources go; that they were confirmed is in the header already.

@@ -116,11 +116,11 @@ impl Context {
         object: &ComposioOrganization,
     ) -> Result<(Option<Held>, bool), Failure> {
         let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
-        let waiting = self.held_deletions(&name);
+        let kind = HeldKind::Deletions;
+        let Some(waiting) = self.held_deletions(&name) else { return Ok((stated(object, kind), false)) };
         if waiting.is_empty() {
             return Ok((None, false));
         }
-        let kind = HeldKind::Deletions;
         let held =
             Held { kind, count: waiting.len(), token: token(kind, &uid, waiting.iter().map(String::as_str)) };
         if !is_confirmed(object, &held) {

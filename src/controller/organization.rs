@@ -162,7 +162,7 @@ async fn reconcile(
                     None => return Action::requeue(Duration::from_secs(1)),
                 }
                 // Calls may be made all the same, and its projects go on.
-                let vanished = held.iter().find(|held| held.kind == HeldKind::FleetVanished);
+                let vanished = held.iter().flatten().find(|held| held.kind == HeldKind::FleetVanished);
                 let (reason, detail) = vanished.map_or((Reason::KeyAccepted, String::new()), |held| {
                     (Reason::FleetVanished, format!("{} projects", held.count))
                 });
@@ -179,7 +179,8 @@ async fn reconcile(
             }
         };
         let (reason, detail, after) = in_use(&context, &object, (reason, detail, after)).await;
-        let reported = report(&context, &object, Finding { reason, detail: &detail, id, held: &held });
+        let reported =
+            report(&context, &object, Finding { reason, detail: &detail, id, held: held.as_deref() });
         match guarded(REPORT_DEADLINE, reported).await {
             Ok(()) => next(&context, &object, reason, after),
             Err(failure) if failure.class == Class::Conflict => Action::requeue(Duration::from_secs(1)),
@@ -195,14 +196,15 @@ async fn reconcile(
 /// What a pass has seen.
 struct Look {
     verdict: Verdict,
-    held: Vec<Held>,
+    /// Nothing if that could not be told.
+    held: Option<Vec<Held>>,
     /// Held deletions were confirmed, and their projects may go on.
     is_confirmed: bool,
 }
 
 impl Look {
     fn failed(failure: Failure) -> Self {
-        Self { verdict: Verdict::failed(failure), held: Vec::new(), is_confirmed: false }
+        Self { verdict: Verdict::failed(failure), held: None, is_confirmed: false }
     }
 }
 
@@ -238,7 +240,8 @@ async fn look(context: &Context, object: &ComposioOrganization) -> Look {
         Ok(found) => found,
         Err(failure) => return Look::failed(failure),
     };
-    Look { verdict, held: moved.into_iter().chain(deletions).chain(vanished).collect(), is_confirmed }
+    let held = moved.into_iter().chain(deletions).chain(vanished).collect();
+    Look { verdict, held: Some(held), is_confirmed }
 }
 
 /// Keeps the finalizer. An organization that is being deleted says what it waits for.
@@ -415,12 +418,11 @@ struct Finding<'a> {
     reason: Reason,
     detail: &'a str,
     id: Option<String>,
-    held: &'a [Held],
+    held: Option<&'a [Held]>,
 }
 
-/// What is held, as the status has it. As long as there is something of a kind, its time stays. `keeps_deletions`: what the
-/// status says of them is kept where nothing else is known.
-fn held_status(before: &[HeldStatus], held: &[Held], keeps_deletions: bool) -> Vec<HeldStatus> {
+/// What is held, as the status has it. As long as there is something of a kind, its time stays.
+fn held_status(before: &[HeldStatus], held: &[Held]) -> Vec<HeldStatus> {
     let status = |held: &Held| {
         let kind = held.kind.as_str();
         let since = before.iter().find(|old| old.kind == kind).map(|old| old.since_time.clone());
@@ -431,9 +433,7 @@ fn held_status(before: &[HeldStatus], held: &[Held], keeps_deletions: bool) -> V
             since_time: since.unwrap_or_else(|| Time(jiff::Timestamp::now())),
         }
     };
-    let is_deletions = |old: &&HeldStatus| old.kind == HeldKind::Deletions.as_str();
-    let kept = before.iter().filter(is_deletions).filter(|_| keeps_deletions).cloned();
-    held.iter().map(status).chain(kept).collect()
+    held.iter().map(status).collect()
 }
 
 /// What is known now; what an earlier process has said stays until something is known.
@@ -479,7 +479,7 @@ async fn report(
         organization_id: id.or_else(|| before.organization_id.clone()),
         capabilities: capabilities(context, object, &before),
         limits: context.limits_status(&object.name_any(), before.limits.as_ref()),
-        held: held_status(&before.held, held, context.knows_no_deletions_yet(&object.name_any())),
+        held: held.map_or_else(|| before.held.clone(), |held| held_status(&before.held, held)),
         ..context.swept_status(&object.name_any(), &before)
     };
     let is_new_reason = old.is_none_or(|old| old.reason != reason.as_str());
