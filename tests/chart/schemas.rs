@@ -10,16 +10,15 @@ use axum::http::Request;
 use kube::Client;
 use serde_json::{Map, Value, json};
 use testbed::chart::{CHART, IMAGE, RELEASE, helm};
+use testbed::eventually::eventually;
 use testbed::tools::Tool;
-use testbed::world::World;
+use testbed::world::PATIENCE;
 
-use crate::render::{MONITORING, SETS};
+use crate::render::{self, MONITORING, SETS};
 
 /// Writes one schema per kind, in the way of kubeconform's `-strict`: nothing that is not described is allowed.
 async fn write(client: &Client, to: &Path) {
-    let request = Request::get("/openapi/v2").body(Vec::new()).expect("a request");
-    let text = client.request_text(request).await.expect("what the API server publishes");
-    let published: Value = serde_json::from_str(&text).expect("JSON");
+    let published = published(client).await;
     let definitions = published["definitions"].as_object().expect("definitions");
     for definition in definitions.values() {
         let kinds = definition["x-kubernetes-group-version-kind"].as_array();
@@ -35,6 +34,22 @@ async fn write(client: &Client, to: &Path) {
             fs::write(file, schema.to_string()).expect("a file");
         }
     }
+}
+
+/// What the API server publishes, as soon as it includes the definitions that came last.
+async fn published(client: &Client) -> Value {
+    eventually("the kinds of the Prometheus operator are published", PATIENCE, async || {
+        let request = Request::get("/openapi/v2").body(Vec::new()).expect("a request");
+        let text = client.request_text(request).await.map_err(|error| error.to_string())?;
+        let published: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let is_there =
+            |kind: &str| published["definitions"][format!("com.coreos.monitoring.v1.{kind}")].is_object();
+        match MONITORING.iter().find(|kind| !is_there(kind)) {
+            Some(kind) => Err(format!("{kind} is missing")),
+            None => Ok(published),
+        }
+    })
+    .await
 }
 
 /// What a definition refers to, directly or not.
@@ -79,7 +94,7 @@ fn judged(schemas: &Path, manifests: &str) -> (u64, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubeconform_finds_each_object_in_order_and_would_find_a_mistake() {
-    let world = World::without_operator().await;
+    let world = render::world().await;
     let directory = tempfile::tempdir().unwrap();
     write(&world.client, directory.path()).await;
     for (about, arguments) in SETS {
@@ -87,9 +102,6 @@ async fn kubeconform_finds_each_object_in_order_and_would_find_a_mistake() {
             ["template", RELEASE, CHART, "--namespace", "composio-system", IMAGE].iter().chain(arguments),
         );
         let objects: Vec<Value> = serde_saphyr::from_multiple(&text.unwrap()).unwrap();
-        let is_known =
-            |object: &Value| !object["apiVersion"].as_str().unwrap_or_default().starts_with(MONITORING);
-        let objects: Vec<Value> = objects.into_iter().filter(is_known).collect();
         let text = |objects: &[Value]| {
             let all: Vec<String> = objects.iter().map(ToString::to_string).collect();
             all.join("\n---\n")

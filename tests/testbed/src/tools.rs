@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
 use crate::programs::on_path;
 use crate::programs::suite::Suite;
 
@@ -28,7 +30,7 @@ const CHART: Suite = Suite {
     sources: &[("go.mod", include_str!("../tools/go.mod")), ("go.sum", include_str!("../tools/go.sum"))],
     packages: &["tool"],
     minutes: 5,
-    files: &[],
+    crds: &[],
 };
 
 const IMAGE: Suite = Suite {
@@ -41,8 +43,25 @@ const IMAGE: Suite = Suite {
     ],
     packages: &["tool", "."],
     minutes: 1,
-    files: &[],
+    crds: &[],
 };
+
+const MONITORING: Suite = Suite {
+    name: "prometheus-operator",
+    programs: &[],
+    sources: &[],
+    packages: &[],
+    minutes: 1,
+    crds: &[(
+        "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+        "example/prometheus-operator-crd",
+    )],
+};
+
+/// The definitions of the Prometheus operator, ServiceMonitor and PrometheusRule among them.
+pub fn monitoring_crds() -> anyhow::Result<Vec<CustomResourceDefinition>> {
+    MONITORING.crds()
+}
 
 impl Tool {
     /// Where it is. The first time that may take some minutes, which show their progress on stderr; of several processes

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{ask, documents};
+use super::ask;
 use crate::controlplane::ControlPlane;
 use crate::programs::suite::Suite;
 
@@ -23,7 +23,7 @@ const SUITE: Suite = Suite {
     ],
     packages: &["."],
     minutes: 5,
-    files: &[("github.com/argoproj/argo-cd/v3@v3.2.12", "manifests/crds", "crds")],
+    crds: &[("github.com/argoproj/argo-cd/v3@v3.2.12", "manifests/crds")],
 };
 
 /// Argo CD's code, configured by the ConfigMap `argocd-cm` of a namespace.
@@ -76,7 +76,7 @@ impl ArgoCd {
 
     /// Application, ApplicationSet and AppProject.
     pub fn crds() -> anyhow::Result<Vec<CustomResourceDefinition>> {
-        documents(&SUITE.directory()?.join("crds"))
+        SUITE.crds()
     }
 
     /// A judgement for each question.

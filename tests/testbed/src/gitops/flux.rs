@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::artifacts::{Artifact, Artifacts};
-use super::{ask, documents};
+use super::ask;
 use crate::controlplane::{ControlPlane, Supervised};
 use crate::programs::suite::Suite;
 use crate::programs::tail;
@@ -31,10 +31,10 @@ const SUITE: Suite = Suite {
     packages: &[".", "tool"],
     minutes: 6,
     // Those of the sources are watched, whether one is used or not; that of HelmRelease is for the examples.
-    files: &[
-        ("github.com/fluxcd/kustomize-controller@v1.9.5", "config/crd/bases", "crds"),
-        ("github.com/fluxcd/source-controller@v1.9.0", "config/crd/bases", "crds"),
-        ("github.com/fluxcd/helm-controller@v1.4.3", "config/crd/bases", "crds"),
+    crds: &[
+        ("github.com/fluxcd/kustomize-controller@v1.9.5", "config/crd/bases"),
+        ("github.com/fluxcd/source-controller@v1.9.0", "config/crd/bases"),
+        ("github.com/fluxcd/helm-controller@v1.4.3", "config/crd/bases"),
     ],
 };
 
@@ -98,7 +98,7 @@ impl Flux {
 
     /// Kustomization, HelmRelease and the sources.
     pub fn crds() -> anyhow::Result<Vec<CustomResourceDefinition>> {
-        documents(&SUITE.directory()?.join("crds"))
+        SUITE.crds()
     }
 
     /// Publishes files, by their paths, as the next revision of ExternalArtifact `name`, which is given.

@@ -5,7 +5,6 @@ mod argocd;
 mod artifacts;
 mod flux;
 
-use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -17,19 +16,6 @@ use tokio::process::Command;
 pub use self::argocd::{ArgoCd, Judgement, Question};
 pub use self::flux::{Flux, KStatus, kstatus, kustomized};
 use crate::programs::tail;
-
-/// The documents of the YAML files in a directory.
-fn documents<T: DeserializeOwned>(directory: &Path) -> anyhow::Result<Vec<T>> {
-    let mut documents = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
-        let text = std::fs::read_to_string(entry?.path())?;
-        // A kustomization.yaml among them is for people.
-        if !text.contains("kustomize.config.k8s.io") {
-            documents.extend(serde_saphyr::from_multiple::<T>(&text)?);
-        }
-    }
-    Ok(documents)
-}
 
 /// Asks a program that reads questions and writes answers, one JSON value each, in the same order.
 async fn ask<Q: Serialize, A: DeserializeOwned>(
