@@ -77,7 +77,7 @@ async fn calls_that_bring_no_answer_open_the_breaker_until_a_probe_is_answered()
     world.organization_reaches("default", "False", "EndpointUnreachable").await;
     reach(&world, 40, "False", "OrganizationNotReady").await;
     let mark = world.control.mark();
-    let calls = probes(&world, mark, 2).await;
+    let calls = probes(&world, mark, 1).await;
     assert!(calls.iter().all(is_probe), "calls beside the probes: {calls:?}");
     assert!(world.metrics().await.contains(r#"breaker_open{organization="default"} 1"#));
     world.control.clear_fault(rule);
@@ -136,7 +136,8 @@ async fn after_a_deletion_that_succeeds_the_distance_of_probes_begins_anew() {
     assert!(long >= SignedDuration::from_millis(3_950), "it has not grown: {long:?}");
     let short = distance_after(&world, "second", 1).await;
     assert!(
-        short < SignedDuration::from_secs(4),
+        // It would be 8 seconds.
+        short < SignedDuration::from_secs(7),
         "it has grown to {short:?}, although a deletion has succeeded"
     );
     world.finish(&[]).await;

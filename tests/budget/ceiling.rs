@@ -64,7 +64,7 @@ async fn a_429_stops_every_call_until_its_time_and_then_one_goes_first() {
     world.not_ready("first", "Throttled").await;
     apply_many(&world, "shop", 20, &json!({})).await;
     reach(&world, 21, "True", "Reconciled").await;
-    let calls = world.control.journal_since(mark);
+    let calls = world.calls_since(mark);
     print_rates("after a 429", &calls);
     let gap = calls[1].time.duration_since(calls[0].time);
     assert!(gap >= SignedDuration::from_millis(3_900), "the next call came after {gap:?}");

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use clap::Parser as _;
 use composio_operator::crd::{ComposioOrganization, ComposioProject};
@@ -10,7 +9,7 @@ use composio_operator::process::settings::Cli;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::chart::{CHART, IMAGE, RELEASE, helm, rendered};
@@ -18,6 +17,7 @@ use testbed::controlplane::{ControlPlane, Options};
 use testbed::emulator::{self, Emulator, OrganizationOptions};
 use testbed::eventually::eventually;
 use testbed::world::{Child, PATIENCE, project};
+use tokio::process::Command;
 
 const SYSTEM: &str = "composio-system";
 const SHOP: &str = "shop";
@@ -70,8 +70,22 @@ where
         .expect("created");
 }
 
+/// Right after its definition a kind can still be unknown.
+async fn is_served<K>(client: &Client)
+where
+    K: kube::Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug,
+{
+    eventually("the kind is served", PATIENCE, async || {
+        let listed = Api::<K>::all(client.clone()).list(&ListParams::default()).await;
+        listed.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
 /// What a user does after the installation: key, organization, a namespace with a project.
 async fn first_steps(client: &Client, emulator: &Emulator, key: &str) {
+    is_served::<ComposioOrganization>(client).await;
+    is_served::<ComposioProject>(client).await;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
     create(&secrets, json!({"metadata": {"name": "composio-org"}, "stringData": {"apiKey": key}})).await;
     let organizations: Api<ComposioOrganization> = Api::namespaced(client.clone(), SYSTEM);
@@ -137,9 +151,13 @@ async fn release_by_the_hook(control_plane: &ControlPlane, client: &Client) {
     });
     let mut command = Command::new(BINARY);
     command.args(texts(&container["args"])).envs(env).env("KUBECONFIG", path);
-    let output =
-        tokio::task::spawn_blocking(move || command.output()).await.expect("an end").expect("a process");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // A Job tries again too, until the API server has heard of the bindings.
+    eventually("it is released", PATIENCE, async || {
+        let output = command.output().await.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success().then_some(()).ok_or(said)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -194,10 +212,7 @@ async fn it_installs_upgrades_a_definition_and_leaves_projects_and_secrets_where
     assert_eq!(secrets.get("shop").await.unwrap(), before);
     let ledger: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), SYSTEM, &kube::api::ApiResource::erase::<Secret>(&()));
-    let claims = ledger
-        .list(&kube::api::ListParams::default().fields("type=composio.dev/project-claim"))
-        .await
-        .unwrap();
+    let claims = ledger.list(&ListParams::default().fields("type=composio.dev/project-claim")).await.unwrap();
     assert_eq!(claims.items.len(), 1, "the ledger stays");
 
     // Installed again, it takes up what is there.

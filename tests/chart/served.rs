@@ -120,6 +120,7 @@ async fn page() -> String {
         let wanted = [
             "composio_operator_sweeps_total{outcome=\"Complete\"}",
             "composio_operator_held_projects{",
+            "composio_operator_projects{ready=\"false\"",
             "composio_operator_api_calls_total{operation=\"Read\",outcome=\"NotFound\"",
         ];
         match wanted.into_iter().find(|series| !served(series)) {

@@ -142,7 +142,14 @@ async fn a_deleted_resource_leaves_project_and_secret_and_comes_back_without_a_w
 async fn a_wiped_status_is_written_again_without_touching_project_or_secret() {
     let world = World::start().await;
     world.apply("shop", json!({})).await;
-    let before = world.ready("shop").await;
+    // The first project makes the organization known, which makes for a second pass: only then nothing else is under way.
+    let before = eventually("the organization is known", PATIENCE, async || {
+        let shop = world.ready("shop").await;
+        let project = shop.status.as_ref().and_then(|status| status.project.as_ref());
+        let is_known = project.is_some_and(|project| project.organization_id.is_some());
+        is_known.then(|| shop.clone()).ok_or_else(|| format!("{project:?}"))
+    })
+    .await;
     let secret = world.secrets().get("shop").await.unwrap();
     let wiped = json!({"status": null});
     world.projects().patch_status("shop", &PatchParams::default(), &Patch::Merge(wiped)).await.unwrap();

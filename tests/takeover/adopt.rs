@@ -1,5 +1,8 @@
 //! `spec.adopt`: with the key in a Secret, with a new key, and everything that is refused.
 
+use std::time::Duration;
+
+use composio_operator::process::settings::Settings;
 use serde_json::json;
 use testbed::emulator::{Fault, KeyState, Operation, Point};
 use testbed::world::World;
@@ -224,7 +227,12 @@ async fn a_project_that_a_claim_has_is_never_adopted_not_even_with_a_grant_of_it
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_answer_does_not_delete_its_project_when_another_claim_has_it_by_now() {
-    let world = World::start().await;
+    let mut world = World::without_operator().await;
+    // The answer is waited for until it is let go.
+    let settings = Settings { request_timeout: Duration::from_mins(5), ..world.settings() };
+    let client = world.client.clone();
+    world.launch_operator(settings, client).await;
+    world.organization_ready("default").await;
     let organization = world.organization.id.clone();
     let hold = Fault::Hold { point: Point::AfterCommit, gate: "answer".to_owned() };
     world.control.fault(&organization, Operation::Create, hold, 1);

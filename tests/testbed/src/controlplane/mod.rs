@@ -42,7 +42,7 @@ pub struct Options {
     /// Definitions to apply. They are there before kube-controller-manager starts, because its garbage collector
     /// learns of kinds that come later only after up to 40 s.
     pub crds: Vec<CustomResourceDefinition>,
-    /// How long the start-up may take, once the programs are found. Default: 60 s.
+    /// How long the start-up may take, once the programs are found. Default: 3 minutes.
     pub start_within: Duration,
     /// Where the programs come from. Default: as the environment says.
     pub finder: Finder,
@@ -50,7 +50,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { crds: Vec::new(), start_within: Duration::from_mins(1), finder: Finder::from_env() }
+        Self { crds: Vec::new(), start_within: Duration::from_mins(3), finder: Finder::from_env() }
     }
 }
 
@@ -154,7 +154,7 @@ impl ControlPlane {
     pub async fn apply_crds(&self, crds: &[CustomResourceDefinition]) -> Result<(), Error> {
         let client = self.client().await?;
         crds::apply(&client, crds).await?;
-        let within = Duration::from_secs(30);
+        let within = Duration::from_mins(2);
         let outcome = poll(within, async || crds::served(&client, crds).await).await;
         outcome.map_err(|reason| Error::NotReady {
             part: "a CustomResourceDefinition",
@@ -169,7 +169,7 @@ impl ControlPlane {
     /// ready. To its clients this is an outage of some seconds, with every watch and every request cut.
     pub async fn restart_api_server(&mut self) -> Result<(), Error> {
         let client = self.client().await?;
-        self.api_server_start.again(&mut self.api_server, &client, Duration::from_mins(1)).await
+        self.api_server_start.again(&mut self.api_server, &client, Duration::from_mins(3)).await
     }
 
     /// The process id of one of the programs.

@@ -247,13 +247,27 @@ impl World {
 
     /// Waits until `Ready` of the organization has this status and reason.
     pub async fn organization_reaches(&self, name: &str, status: &str, reason: &str) -> ComposioOrganization {
+        self.organization_says(name, status, reason, "").await
+    }
+
+    /// The same with these words in its message. They may come later than the reason.
+    pub async fn organization_says(
+        &self,
+        name: &str,
+        status: &str,
+        reason: &str,
+        words: &str,
+    ) -> ComposioOrganization {
         let api: Api<ComposioOrganization> = Api::namespaced(self.client.clone(), &self.system);
-        let what = format!("ComposioOrganization {name} has Ready={status}, reason {reason}");
+        let what = format!("ComposioOrganization {name} has Ready={status}, reason {reason}: {words}");
         eventually(&what, PATIENCE, async || {
             let object = api.get(name).await.map_err(|error| error.to_string())?;
             let state = object.status.clone().unwrap_or_default();
             let found = state.conditions.iter().find(|condition| condition.type_ == "Ready");
-            match found.is_some_and(|found| found.status == status && found.reason == reason) {
+            let is_met = found.is_some_and(|found| {
+                found.status == status && found.reason == reason && found.message.contains(words)
+            });
+            match is_met {
                 true => Ok(object),
                 false => Err(format!("its status is {state:?}")),
             }
