@@ -1,13 +1,13 @@
 //! The brake on deletions: what is beyond the limit of the hour waits for a token that works once.
 
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use testbed::emulator::Operation;
 use testbed::eventually::eventually;
 use testbed::world::{PATIENCE, World};
 
-use crate::scene::{confirm, held, looked_at, nothing_held, records};
+use crate::scene::{confirm, header, held, looked_at, nothing_held, records};
 
 /// A world with `count` projects to be deleted, and this limit.
 async fn with_shops(count: usize, limit: u32) -> World {
@@ -128,6 +128,27 @@ async fn a_higher_limit_lets_what_is_held_go_and_zero_is_no_limit() {
     set_limit(&world, 0).await;
     all_gone(&world).await;
     nothing_held(&world, "default").await;
+    world.finish(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_stays_in_the_status_while_the_header_cannot_be_read() {
+    let world = with_shops(2, 1).await;
+    delete_all(&world).await;
+    let before = held(&world, "default", "Deletions", 1).await;
+    let (header, _) = header(&world).await;
+    let write = async |text: String| {
+        let patch = Patch::Merge(json!({"stringData": {"header.json": text}}));
+        records(&world).patch("composio-ledger", &PatchParams::default(), &patch).await.unwrap();
+    };
+    write("{".to_owned()).await;
+    world.organization_says("default", "False", "TransientFailure", "restore the Secret from a backup").await;
+    assert_eq!(held(&world, "default", "Deletions", 1).await, before);
+    write(header.to_string()).await;
+    world.organization_ready("default").await;
+    assert_eq!(held(&world, "default", "Deletions", 1).await, before);
+    confirm(&world, "default", &before.token).await;
+    all_gone(&world).await;
     world.finish(&[]).await;
 }
 
