@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use testbed::controlplane::ControlPlane;
 use testbed::eventually::eventually;
-use testbed::gitops::Flux;
+use testbed::gitops::{ArgoCd, Flux};
 use testbed::world::{PATIENCE, World};
 use tokio::sync::Mutex;
 
@@ -51,7 +51,7 @@ pub(crate) async fn define(control_plane: &ControlPlane) {
     let mut defined = DEFINED.lock().await;
     if !*defined {
         let mut crds = Flux::crds().expect("the definitions of Flux");
-        crds.extend(testbed::gitops::ArgoCd::crds().expect("the definitions of Argo CD"));
+        crds.extend(ArgoCd::crds().expect("the definitions of Argo CD"));
         control_plane.apply_crds(&crds).await.expect("definitions that are served");
         *defined = true;
     }
@@ -157,8 +157,10 @@ impl Scene {
     }
 }
 
-/// Applies Argo CD's ConfigMap from the examples, as its namespace has it.
+/// Applies Argo CD's ConfigMap from the examples, as its namespace has it. Its code is built before, so that no wait for an
+/// answer is a wait for a compiler.
 pub(crate) async fn configure_argocd(world: &World) {
+    ArgoCd::of(world.control_plane, &world.system).expect("Argo CD's code");
     let mut object = documents("gitops/argocd/argocd-cm.yaml").remove(0);
     object["metadata"]["namespace"] = json!(world.system);
     world.apply_to::<ConfigMap>(&world.system, &object).await.expect("a ConfigMap");
