@@ -189,6 +189,16 @@ impl Operator {
         }
     }
 
+    /// Waits until it knows that the organization's key is refused.
+    pub(crate) async fn until_breaker_opens(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while self.metric("composio_operator_breaker_open{").await? == 0 {
+            ensure!(begun.elapsed() < PATIENCE, "the breaker stays shut: {}", self.child.log_tail());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Ends it in good order.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.child.signal(rustix::process::Signal::TERM);
