@@ -54,6 +54,7 @@ const OF_OTHERS: [(&str, &[&str]); 3] = [
         "cargo",
         &[
             "bin",
+            "binary",
             "crds",
             "docs",
             "example",
@@ -70,6 +71,7 @@ const OF_OTHERS: [(&str, &[&str]); 3] = [
             "quick",
             "release",
             "seed",
+            "target",
             "test",
         ],
     ),
