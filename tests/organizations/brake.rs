@@ -125,6 +125,7 @@ async fn a_higher_limit_lets_what_is_held_go_and_zero_is_no_limit() {
         page.lines().any(|found| found == line).then_some(()).ok_or(page)
     })
     .await;
+    assert_eq!(deletions(&world), 3, "more than the limit");
     set_limit(&world, 0).await;
     all_gone(&world).await;
     nothing_held(&world, "default").await;

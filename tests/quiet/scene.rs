@@ -109,9 +109,18 @@ impl Fleet {
 
     /// Passes over the ComposioProjects by the operator that runs now, whatever their outcome.
     pub(crate) async fn passes(&self) -> usize {
+        self.passes_of("ComposioProject").await
+    }
+
+    /// The same of the organization.
+    pub(crate) async fn organization_passes(&self) -> usize {
+        self.passes_of("ComposioOrganization").await
+    }
+
+    async fn passes_of(&self, kind: &str) -> usize {
         let page = self.world.metrics().await;
-        let series = r#"composio_operator_reconciles_total{kind="ComposioProject""#;
-        let lines = page.lines().filter(|line| line.starts_with(series));
+        let series = format!("composio_operator_reconciles_total{{kind=\"{kind}\"");
+        let lines = page.lines().filter(|line| line.starts_with(&series));
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok()).sum()
     }
 

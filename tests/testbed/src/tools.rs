@@ -1,6 +1,7 @@
 //! Programs that judge what this project ships: helm and kubeconform for the chart, promtool for alerts, actionlint for the
-//! workflows, BuildKit for the Dockerfile. Those of a suite are taken from `PATH` if all of it are there, else from the cache,
-//! else built from their official Go modules, whose versions and checksums stand in `go.mod` and `go.sum` of `tools` and `image`.
+//! workflows, BuildKit for the Dockerfile; and the definitions of the Prometheus operator. The programs of a suite are taken from
+//! `PATH` if all of it are there, else from the cache, else built from their official Go modules, whose versions and checksums stand
+//! in `go.mod` and `go.sum` of `tools` and `image`.
 
 use std::path::PathBuf;
 
